@@ -1,0 +1,142 @@
+"""The Label-Sensitive Gate G of the paper's section 3, one pure function per idea.
+
+G is a matrix of C classes (rows) by K filters (columns). An entry tells how much a filter belongs to a class,
+and the row of an image's label multiplies the feature maps of the last convolution in the LSG path.
+Every function works under ``jit`` and ``vmap`` (a leading axis of many gates), in any floating-point dtype.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class Ownership(NamedTuple):
+    """Which classes hold which filters at a threshold.
+
+    Attributes:
+      holds: bool[C, K], whether class c holds filter k (G[c, k] >= threshold).
+      monopolised: i32[C], how many filters each class holds alone.
+      shared: i32[], how many filters two or more classes hold.
+    """
+
+    holds: jax.Array
+    monopolised: jax.Array
+    shared: jax.Array
+
+
+def init(num_classes: int, num_filters: int, value: float = 1.0) -> jax.Array:
+    """Returns the gate before training, f32[C, K], every entry equal to ``value``.
+
+    The first projected update brings each column's maximum to 1, whatever the value in (0, 1].
+    """
+    if num_classes < 1 or num_filters < 1:
+        raise ValueError(f"a gate needs at least 1 class and 1 filter, got {num_classes} x {num_filters}")
+    if not 0 < value <= 1:
+        raise ValueError(f"the initial gate value must lie in (0, 1], got {value}")
+    return jnp.full((num_classes, num_filters), value, jnp.float32)
+
+
+def rows(gate: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns G_y for each label: f32[B, K] from gate f32[C, K] and labels i32[B] (section 3.1)."""
+    return gate[labels]
+
+
+def project(gate: jax.Array) -> jax.Array:
+    r"""Projects G as Algorithm 1 does in lines 7 and 8, and keeps the constraint on every finite input.
+
+    .. math:: G^k \leftarrow \mathrm{clip}(G^k / \|G^k\|_\infty, 0, 1)
+
+    Where a column's entry of largest magnitude is positive this is the paper's formula. Elsewhere the formula would
+    leave a column without a 1, so the column is divided by its largest entry instead of its largest magnitude; a
+    column with no positive entry has its largest entries (all of them, when tied) set to 1 and the others to 0.
+
+    Args:
+      gate: floating-point array [..., C, K], finite.
+
+    Returns:
+      An array of the same shape and dtype: each column's largest entry is exactly 1, all entries lie in [0, 1].
+    """
+    largest = jnp.max(gate, axis=-2, keepdims=True)
+    # XLA may flush denormals to zero and may divide by way of a reciprocal, which overflows for tiny divisors. Scaling
+    # tiny columns by a power of two first is exact, and writing the 1 makes it exact whatever the division rounds to.
+    tiny = largest < jnp.finfo(gate.dtype).tiny * 2**24
+    scale = jnp.where(tiny, jnp.asarray(2.0**64, gate.dtype), jnp.asarray(1, gate.dtype))
+    divisor = jnp.where(largest * scale > 0, largest * scale, 1)
+    normalized = jnp.clip(jnp.clip(gate, 0, largest) * scale / divisor, 0, 1)
+    return jnp.where(gate == largest, jnp.ones_like(gate), jnp.where(largest * scale > 0, normalized, 0))
+
+
+def projection() -> optax.GradientTransformation:
+    """An optax transform whose updates move each gate onto its projection (Algorithm 1, lines 7 and 8).
+
+    ``apply_updates`` then yields ``project(gate + updates)``. A degenerate column, one that the update leaves with no
+    positive entry (or with one that is not finite), keeps its previous value.
+
+    .. warning:: It should be the last transformation of a chain, and its ``update`` needs ``params``.
+    """
+
+    def update(updates, state, params=None):
+        if params is None:
+            raise ValueError(optax.NO_PARAMS_MSG)
+
+        def move(step, gate):
+            moved = gate + step
+            usable = jnp.all(jnp.isfinite(moved), axis=-2, keepdims=True) & jnp.any(moved > 0, axis=-2, keepdims=True)
+            projected = project(jnp.where(usable, moved, gate))
+            # p - g can round so that g + (p - g) differs from p by one ulp; two corrections make the sum land on p.
+            difference = projected - gate
+            difference = difference + (projected - (gate + difference))
+            return jnp.where(usable, difference, 0)
+
+        return jax.tree.map(move, updates, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def fixed(num_classes: int, per_class: int, shared: int) -> jax.Array:
+    """Returns the manually fixed gate of appendix C, f32[C, K] with K = num_classes * per_class + shared.
+
+    Class c monopolises the columns c * per_class to (c + 1) * per_class - 1; the last ``shared`` columns are all-one.
+    The paper's, for ResNet-20 on CIFAR-10, is ``fixed(10, 6, 4)``.
+    """
+    if num_classes < 1 or per_class < 0 or shared < 0 or per_class + shared < 1:
+        raise ValueError(
+            "a fixed gate needs at least 1 class and at least 1 filter, none negative, "
+            f"got num_classes={num_classes}, per_class={per_class}, shared={shared}"
+        )
+    own = jnp.repeat(jnp.eye(num_classes, dtype=jnp.float32), per_class, axis=1)
+    return jnp.concatenate([own, jnp.ones((num_classes, shared), jnp.float32)], axis=1)
+
+
+def tighten(gate: jax.Array, threshold: float) -> jax.Array:
+    """Tightens G to {0, 1} (end of section 3.3).
+
+    A column with exactly one entry >= ``threshold`` (h, in (0, 1]) becomes one-hot, any other column all-one.
+    """
+    holds = _holds(gate, threshold)
+    alone = jnp.sum(holds, axis=-2, keepdims=True) == 1
+    return jnp.where(alone, holds, True).astype(gate.dtype)
+
+
+def density(gate: jax.Array) -> jax.Array:
+    """Returns ||G||_1 / (C K), f32[...] for gate [..., C, K]: the L1 norm of Table 1, in [1/C, 1] for a projected G."""
+    return jnp.mean(jnp.abs(gate), axis=(-2, -1), dtype=jnp.float32)
+
+
+def ownership(gate: jax.Array, threshold: float) -> Ownership:
+    """Tells which classes hold each filter, G[c, k] >= ``threshold``, and counts monopolised and shared (section 4.4)."""
+    holds = _holds(gate, threshold)
+    holders = jnp.sum(holds, axis=-2, keepdims=True)
+    return Ownership(
+        holds=holds,
+        monopolised=jnp.sum(holds & (holders == 1), axis=-1),
+        shared=jnp.sum(holders > 1, axis=(-2, -1)),
+    )
+
+
+def _holds(gate: jax.Array, threshold: float) -> jax.Array:
+    if not 0 < threshold <= 1:
+        raise ValueError(f"the threshold must lie in (0, 1], got {threshold}")
+    return gate >= threshold

@@ -1,0 +1,16 @@
+"""Flax linen models as pure functions of their variables, with a gate on the last convolution."""
+
+from lsg_jax.models.alexnet import AlexNet
+from lsg_jax.models.network import GatedNetwork
+from lsg_jax.models.resnet import ResNet
+
+MODELS = {"resnet20": ResNet, "alexnet": AlexNet}
+
+
+def create(name: str, num_classes: int) -> GatedNetwork:
+    """Returns the named model for ``num_classes`` classes. Raises ValueError, with the known names, on any other."""
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; choose one of: {', '.join(sorted(MODELS))}")
+    if num_classes < 2:
+        raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
+    return MODELS[name](num_classes)

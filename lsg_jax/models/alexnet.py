@@ -1,0 +1,33 @@
+"""The CIFAR variant of AlexNet (Krizhevsky et al., 2012)."""
+
+import flax.linen as nn
+import jax
+
+from lsg_jax.models.network import Conv, GatedNetwork
+
+
+class AlexNet(GatedNetwork):
+    """Five 3x3 convolutions, the last with K = 256 filters, max pooling after the first and second.
+
+    Three changes fit it to small images and to the gate: 3x3 kernels at stride 1, batch normalisation in place of local
+    response normalisation, and global average pooling with one linear layer in place of the fully connected ones.
+    """
+
+    widths: tuple[int, ...] = (64, 192, 384, 256, 256)
+
+    @property
+    def num_filters(self) -> int:
+        return self.widths[-1]
+
+    def setup(self) -> None:
+        self.convs = [Conv(width) for width in self.widths]
+        self.norms = [nn.BatchNorm(momentum=0.9) for _ in self.widths]
+        self.classifier = nn.Dense(self.num_classes)
+
+    def feature_maps(self, images: jax.Array, train: bool = False) -> jax.Array:
+        maps = images
+        for layer, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            maps = nn.relu(norm(conv(maps), use_running_average=not train))
+            if layer < 2:
+                maps = nn.max_pool(maps, (2, 2), (2, 2))
+        return maps
