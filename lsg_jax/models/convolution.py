@@ -1,9 +1,10 @@
-"""A 2-D convolution that is as fast on a CPU as on an accelerator.
+"""A 2-D convolution whose gradients are fast on a CPU, inside loops too.
 
-XLA's own weight gradient is several times slower than it need be on a CPU, and inside a ``lax.scan`` or ``while_loop``
-it falls back to a naive loop nest. There, the weight gradient is written as a sum of matrix products over patches; the
-forward pass and the input gradient stay XLA's. On a GPU or TPU everything is XLA's own. The choice is made once, when
-the program is lowered, so that exporting for another platform exports that platform's program.
+On a CPU, XLA's own weight gradient is several times slower than it need be, and inside a ``lax.scan`` or
+``while_loop`` both of its gradients fall back to a naive loop nest. There, the weight gradient is written as a sum of
+matrix products over patches, and the input gradient as a convolution with an explicitly transposed kernel. On a GPU or
+TPU everything is XLA's own. The choice is made once, when the program is lowered, so that exporting for another
+platform exports that platform's program.
 """
 
 from functools import partial
@@ -32,31 +33,49 @@ def _forward(images, kernel, stride):
 
 
 def _backward(stride, residuals, cotangent):
-    images, kernel = residuals
-    _, input_gradient = jax.vjp(lambda x: _xla_convolution(x, kernel, stride), images)
-    weight_gradient = lax.platform_dependent(
-        images,
-        kernel,
-        cotangent,
-        cpu=partial(_patch_weight_gradient, stride=stride),
-        default=partial(_xla_weight_gradient, stride=stride),
+    return lax.platform_dependent(
+        *residuals, cotangent, cpu=partial(_cpu_gradients, stride=stride), default=partial(_xla_gradients, stride=stride)
     )
-    return (*input_gradient(cotangent), weight_gradient)
 
 
 convolution.defvjp(_forward, _backward)
 
 
-def _xla_weight_gradient(images, kernel, cotangent, *, stride):
-    _, gradient = jax.vjp(lambda k: _xla_convolution(images, k, stride), kernel)
-    return gradient(cotangent)[0]
+def _xla_gradients(images, kernel, cotangent, *, stride):
+    _, gradients = jax.vjp(partial(_xla_convolution, stride=stride), images, kernel)
+    return gradients(cotangent)
 
 
-def _patch_weight_gradient(images, kernel, cotangent, *, stride):
-    batch, height, width, inputs = images.shape
+def _cpu_gradients(images, kernel, cotangent, *, stride):
+    padding = lax.padtype_to_pads(images.shape[1:3], kernel.shape[:2], (stride, stride), "SAME")
+    return (
+        _transposed_input_gradient(images, kernel, cotangent, stride, padding),
+        _patch_weight_gradient(images, kernel, cotangent, stride, padding),
+    )
+
+
+def _transposed_input_gradient(images, kernel, cotangent, stride, padding):
+    # Without the barrier XLA folds the transposition into the convolution's layout, which sends it to the naive loops.
+    transposed = lax.optimization_barrier(kernel[::-1, ::-1].swapaxes(2, 3))
+    dilated_padding = []
+    for axis in range(2):
+        before = kernel.shape[axis] - 1 - padding[axis][0]
+        spread = (cotangent.shape[axis + 1] - 1) * stride + 1
+        dilated_padding.append((before, images.shape[axis + 1] + kernel.shape[axis] - 1 - spread - before))
+    return lax.conv_general_dilated(
+        cotangent,
+        transposed,
+        (1, 1),
+        dilated_padding,
+        lhs_dilation=(stride, stride),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _patch_weight_gradient(images, kernel, cotangent, stride, padding):
+    batch, _, _, inputs = images.shape
     rows, columns, _, outputs = kernel.shape
     out_height, out_width = cotangent.shape[1:3]
-    padding = lax.padtype_to_pads((height, width), (rows, columns), (stride, stride), "SAME")
     patch_bytes = out_height * out_width * rows * columns * inputs * images.dtype.itemsize
     chunk = _largest_divisor(batch, max(1, _CHUNK_BYTES // patch_bytes))
 

@@ -1,0 +1,112 @@
+"""CIFAR-10 through TensorFlow Datasets, without TensorFlow, decoded once and kept as arrays."""
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
+_HELP = "or try `python -m experiments.digits`, which needs no download"
+
+
+def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Returns the arrays train_images, train_labels, test_images, test_labels, and the class names.
+
+    Args:
+      data_dir: a TFDS data directory (it holds ``cifar10/3.0.2``); TFDS's own default if None. Where it holds no
+        CIFAR-10 yet, TFDS downloads and prepares it there.
+
+    Raises:
+      OSError: if the data is missing and cannot be downloaded, or is damaged; the message names the folder.
+    """
+    data_dir = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    source = data_dir / "cifar10" / "3.0.2"
+    if not (source / "dataset_info.json").is_file():
+        _prepare(data_dir, source)
+    caches = [folder / f"lsg_jax-cifar10-{_fingerprint(source)}.npz" for folder in (source, _user_cache())]
+    for cache in caches:
+        if (arrays := _read(cache)) is not None:
+            return arrays, _CLASSES
+    arrays = _decode(data_dir, source)
+    for cache in caches:
+        if _write(cache, arrays):
+            break
+    return arrays, _CLASSES
+
+
+def _prepare(data_dir: Path, source: Path) -> None:
+    if source.exists() and any(source.iterdir()):
+        raise OSError(f"{source / 'dataset_info.json'} is missing, so {source} is half-written; remove it, {_HELP}")
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder("cifar10", data_dir=data_dir, file_format="array_record")
+        builder.download_and_prepare()
+    except Exception as error:  # TFDS raises whatever its transport raises
+        raise OSError(
+            f"{source / 'dataset_info.json'} is missing and CIFAR-10 could not be downloaded "
+            f"({type(error).__name__}); give a prepared TFDS folder with --data-dir, {_HELP}"
+        ) from error
+
+
+def _decode(data_dir: Path, source: Path) -> dict[str, np.ndarray]:
+    import tensorflow_datasets as tfds
+
+    arrays = {}
+    try:
+        for split in ("train", "test"):
+            records = tfds.data_source("cifar10", data_dir=data_dir, split=split)
+            images, labels = np.empty((len(records), 32, 32, 3), np.uint8), np.empty(len(records), np.int32)
+            for index in tqdm(range(len(records)), f"decoding CIFAR-10 {split}", unit=" images", leave=False):
+                record = records[index]
+                images[index], labels[index] = record["image"], record["label"]
+            arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+    except Exception as error:  # a damaged record surfaces as any of a dozen types
+        raise OSError(
+            f"{source} cannot be read as CIFAR-10 ({type(error).__name__}); remove it and prepare it again, {_HELP}"
+        ) from error
+    if not all(len(arrays[key]) for key in _KEYS):
+        raise OSError(f"{source} holds no examples in one of its splits; remove it and prepare it again, {_HELP}")
+    return arrays
+
+
+def _fingerprint(source: Path) -> str:
+    files = sorted(path for path in source.iterdir() if ".array_record" in path.name or path.suffix == ".json")
+    described = [f"{source.resolve()}"] + [f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
+    return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lsg_jax"
+
+
+def _read(cache: Path) -> dict[str, np.ndarray] | None:
+    try:
+        with np.load(cache, allow_pickle=False) as archive:
+            return {key: archive[key] for key in _KEYS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write(cache: Path, arrays: dict[str, np.ndarray]) -> bool:
+    """Writes the cache in one rename, so that another process sees all of it or none; False where it cannot."""
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        if not cache.parent.stat().st_mode & 0o222:  # marked read-only, which root could override but should not
+            return False
+        with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".tmp", delete=False) as file:
+            try:
+                np.savez(file, **arrays)
+                file.close()
+                os.replace(file.name, cache)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,91 @@
+"""Data sets by name, each a pair of uint8 splits in memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lsg_jax.data import cifar10
+
+
+class Split(NamedTuple):
+    """uint8[N, H, W, channels] images and int32[N] labels."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Dataset(NamedTuple):
+    """Two splits and what a model needs to know of them.
+
+    ``mean`` and ``std`` are per channel, of images scaled to [0, 1]; ``padding`` and ``flip`` are the augmentation
+    that suits the images.
+    """
+
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    padding: int
+    flip: bool
+
+
+def load(name: str, data_dir: Path | None = None, train_examples: int | None = None, holdout: int = 0) -> Dataset:
+    """Returns the named data set.
+
+    Args:
+      name: a key of ``DATASETS``.
+      data_dir: a TFDS data directory, for the sets that come from one.
+      train_examples: if given, only the first so many training examples are kept, after the held-out ones.
+      holdout: if positive, the first so many training examples become the test split and are not trained on.
+
+    Raises:
+      ValueError: on an unknown name, or sizes that the data set does not have.
+      OSError: where the data cannot be read.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"unknown data set {name!r}; choose one of: {', '.join(sorted(DATASETS))}")
+    dataset = DATASETS[name](data_dir)
+    train, test = dataset.train, dataset.test
+    if not 0 <= holdout < len(train.labels):
+        raise ValueError(f"--holdout must lie in [0, {len(train.labels) - 1}] for {name}, got {holdout}")
+    if holdout:
+        train, test = Split(*(a[holdout:] for a in train)), Split(*(a[:holdout] for a in train))
+    available = len(train.labels)
+    if train_examples is not None:
+        if not 1 <= train_examples <= available:
+            raise ValueError(f"--train-examples must lie in [1, {available}] for {name}, got {train_examples}")
+        train = Split(*(a[:train_examples] for a in train))
+    return dataset._replace(train=train, test=test)
+
+
+def _cifar10(data_dir: Path | None) -> Dataset:
+    arrays, class_names = cifar10.load(data_dir)
+    train = Split(arrays["train_images"], arrays["train_labels"])
+    test = Split(arrays["test_images"], arrays["test_labels"])
+    return Dataset(train, test, class_names, *_statistics(train.images), padding=4, flip=True)
+
+
+def _digits(data_dir: Path | None) -> Dataset:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    # 8x8 grey levels in 0..16; every pixel becomes 2x2, so that three stages of a network have something to see.
+    images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8).repeat(2, axis=1).repeat(2, axis=2)
+    order = np.random.default_rng(0).permutation(len(labels))
+    images, labels = images[order], labels[order].astype(np.int32)
+    train, test = Split(images[360:], labels[360:]), Split(images[:360], labels[:360])
+    return Dataset(train, test, tuple("0123456789"), *_statistics(train.images), padding=2, flip=False)
+
+
+def _statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    levels = np.arange(256) / 255
+    counts = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
+    means = [float(np.average(levels, weights=count)) for count in counts]
+    variances = [float(np.average((levels - m) ** 2, weights=c)) for m, c in zip(means, counts, strict=True)]
+    return tuple(means), tuple(float(np.sqrt(variance)) for variance in variances)
+
+
+DATASETS: dict[str, Callable[[Path | None], Dataset]] = {"cifar10": _cifar10, "digits": _digits}

@@ -1,0 +1,19 @@
+"""Measures of a classifier and of its gate, from logits and labels."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Returns the share of examples whose largest logit is the label's, f32[], from f32[N, C] and i32[N]."""
+    return jnp.mean(jnp.argmax(logits, -1) == labels)
+
+
+def sums(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
+    """Returns the sums of correct predictions and of cross entropies (nats), each example times its weight f32[N]."""
+    entropy = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return {
+        "correct": jnp.sum(weights * (jnp.argmax(logits, -1) == labels)),
+        "cross_entropy": jnp.sum(weights * entropy),
+    }

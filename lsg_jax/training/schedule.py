@@ -1,0 +1,47 @@
+"""Which path an epoch takes, the learning rate of a step, and the sparsity weight that fits a number of LSG steps."""
+
+import math
+
+import optax
+
+SCHEDULES = ("cosine", "step")
+
+# A gate becomes sparse after log(1 / first difference) / (epsilon a) LSG steps; README, "How to choose a and s".
+SPARSITY_EFOLDS = 20.0
+
+
+def path(epoch: int, *, gate: str, scheme: str, period: int, phase: int) -> str:
+    """Returns 'std', 'lsg' or 'joint' for an epoch (Algorithm 1 line 3: 'lsg' where epoch % 3 == 1)."""
+    if gate == "none":
+        return "std"
+    if scheme == "joint":
+        return "joint"
+    return "lsg" if epoch % period == phase else "std"
+
+
+def gated_epochs(epochs: int, *, gate: str, scheme: str, period: int, phase: int) -> int:
+    """Returns how many of the first ``epochs`` epochs update G."""
+    choices = (path(epoch, gate=gate, scheme=scheme, period=period, phase=phase) for epoch in range(epochs))
+    return sum(choice != "std" for choice in choices)
+
+
+def sparsity_weight(gated_steps: int, gate_learning_rate: float, gate_loss_weight: float) -> float:
+    """Returns the a that makes the gate sparse within ``gated_steps``.
+
+    A step multiplies the differences 1 - G by 1 / (1 - epsilon lambda a); this a makes them grow by exp(20) in all.
+    """
+    if gated_steps < 1:
+        return 0.0
+    return -math.expm1(-SPARSITY_EFOLDS / gated_steps) / (gate_learning_rate * gate_loss_weight)
+
+
+def learning_rate(name: str, peak: float, total_steps: int) -> optax.Schedule:
+    """Returns theta's learning rate as a function of the step.
+
+    'step' divides ``peak`` by 10 at 50 % and at 75 % of the steps, 'cosine' is a one-cycle: linear warm-up over the
+    first 15 %, then a cosine to 0.
+    """
+    if name == "step":
+        return optax.piecewise_constant_schedule(peak, {total_steps // 2: 0.1, total_steps * 3 // 4: 0.1})
+    warmup = max(1, round(0.15 * total_steps))
+    return optax.warmup_cosine_decay_schedule(peak / 10, peak, warmup, max(total_steps, warmup + 1))

@@ -1,0 +1,88 @@
+"""Algorithm 1, one step at a time: the STD step, the LSG step, and the joint step of the paper's footnote.
+
+Each is ``step(state, batch) -> (state, metrics)``: jitted, the state donated, every metric a device array.
+"""
+
+from typing import Any
+
+import jax
+import optax
+
+from lsg_jax import gates, losses, metrics
+from lsg_jax.training.state import Batch, TrainState
+
+Metrics = dict[str, jax.Array]
+
+
+def std_update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """Algorithm 1 lines 10, 11 and 13: theta follows the cost of the STD path, G stays."""
+
+    def cost(params):
+        logits, batch_stats = _apply(state, params, batch.images)
+        return losses.std_cost(logits, batch.labels), (logits, batch_stats)
+
+    (loss, (logits, batch_stats)), gradient = jax.value_and_grad(cost, has_aux=True)(state.params)
+    state = _update_theta(state, gradient, batch_stats)
+    return state, _metrics(loss, logits, batch.labels)
+
+
+def lsg_update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """Algorithm 1 lines 4 to 8 and 13: theta and G follow the cost of the LSG path, G is projected."""
+
+    def cost(params, gate):
+        logits, batch_stats = _apply(state, params, batch.images, gates.rows(gate, batch.labels))
+        return losses.lsg_cost(logits, batch.labels, gate, state.weights), (logits, batch_stats)
+
+    (loss, (logits, batch_stats)), (gradient, gate_gradient) = jax.value_and_grad(cost, (0, 1), has_aux=True)(
+        state.params, state.gate
+    )
+    state = _update_theta(_update_gate(state, gate_gradient), gradient, batch_stats)
+    return state, _metrics(loss, logits, batch.labels)
+
+
+def joint_update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """Equation 3 in every batch (the footnote of section 3.3): both paths share one pass up to the features."""
+
+    def cost(params, gate):
+        features, batch_stats = _apply(state, params, batch.images, method="features")
+        classify = lambda a: state.model.apply({"params": params}, a, method="classify")  # noqa: E731
+        logits, gated_logits = classify(features), classify(features * gates.rows(gate, batch.labels))
+        loss = losses.joint_cost(logits, gated_logits, batch.labels, gate, state.weights)
+        return loss, (logits, batch_stats)
+
+    (loss, (logits, batch_stats)), (gradient, gate_gradient) = jax.value_and_grad(cost, (0, 1), has_aux=True)(
+        state.params, state.gate
+    )
+    state = _update_theta(_update_gate(state, gate_gradient), gradient, batch_stats)
+    return state, _metrics(loss, logits, batch.labels)
+
+
+UPDATES = {"std": std_update, "lsg": lsg_update, "joint": joint_update}
+std_step = jax.jit(std_update, donate_argnums=0)
+lsg_step = jax.jit(lsg_update, donate_argnums=0)
+joint_step = jax.jit(joint_update, donate_argnums=0)
+
+
+def _apply(state: TrainState, params: Any, *inputs: jax.Array, method: str = "__call__") -> tuple[jax.Array, Any]:
+    variables = {"params": params, "batch_stats": state.batch_stats}
+    output, updated = state.model.apply(variables, *inputs, train=True, method=method, mutable=["batch_stats"])
+    return output, updated["batch_stats"]
+
+
+def _update_theta(state: TrainState, gradient: Any, batch_stats: Any) -> TrainState:
+    updates, optimizer_state = state.optimizer.update(gradient, state.optimizer_state, state.params)
+    return state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        optimizer_state=optimizer_state,
+    )
+
+
+def _update_gate(state: TrainState, gradient: jax.Array) -> TrainState:
+    updates, optimizer_state = state.gate_optimizer.update(gradient, state.gate_optimizer_state, state.gate)
+    return state.replace(gate=optax.apply_updates(state.gate, updates), gate_optimizer_state=optimizer_state)
+
+
+def _metrics(loss: jax.Array, logits: jax.Array, labels: jax.Array) -> Metrics:
+    return {"loss": loss, "accuracy": metrics.accuracy(logits, labels)}
