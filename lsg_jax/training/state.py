@@ -75,3 +75,8 @@ def create(
         gate_optimizer=gate_optimizer,
         weights=weights,
     )
+
+
+def frozen() -> optax.GradientTransformation:
+    """Returns the optimizer of a gate that never moves (``fixed`` and ``none``)."""
+    return optax.set_to_zero()

@@ -1,0 +1,205 @@
+"""Runs on disk: Orbax checkpoints that hold theta and G together, and ``load_run`` to open them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from lsg_jax import gates, models
+from lsg_jax.config import Config
+from lsg_jax.data import Dataset, normalize
+
+_BATCH = 500
+
+
+class Checkpoints:
+    """The ``checkpoints/`` of a run folder: the last three and the best by test accuracy.
+
+    Each holds ``variables`` (params, batch_stats, gate), ``training`` (optimizer states, counters, running totals) and
+    ``run`` (configuration, data description, history), so that one is enough to rebuild the model.
+    """
+
+    def __init__(self, folder: Path, read_only: bool = False):
+        keep = checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(3),
+                checkpoint_managers.BestN(
+                    get_metric_fn=lambda metrics: metrics["test_accuracy"], n=1, keep_checkpoints_without_metrics=False
+                ),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=None if read_only else keep, enable_async_checkpointing=False, read_only=read_only
+        )
+        self._manager = ocp.CheckpointManager(
+            folder.resolve(),
+            options=options,
+            item_handlers={
+                "variables": ocp.StandardCheckpointHandler(),
+                "training": ocp.StandardCheckpointHandler(),
+                "run": ocp.JsonCheckpointHandler(),
+            },
+        )
+
+    @property
+    def latest(self) -> int | None:
+        """The step of the newest complete checkpoint, None where there is none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, variables: Any, training: Any, run: dict[str, Any]) -> None:
+        """Saves the checkpoint of ``step``; an interrupted save leaves the earlier ones as they were."""
+        items = ocp.args.Composite(
+            variables=ocp.args.StandardSave(variables),
+            training=ocp.args.StandardSave(training),
+            run=ocp.args.JsonSave(run),
+        )
+        history = run["history"]
+        self._manager.save(step, args=items, metrics=history[-1] if history else None, force=True)
+
+    def describe(self, step: int) -> dict[str, Any]:
+        """Returns the ``run`` item of a checkpoint."""
+        return self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
+
+    def restore(self, step: int, **templates: Any) -> dict[str, Any]:
+        """Returns the items named, each shaped like its template of arrays or ShapeDtypeStructs."""
+        items = {name: ocp.args.StandardRestore(template) for name, template in templates.items()}
+        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+        return {name: restored[name] for name in templates}
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def describe(config: Config, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the ``run`` item: all that rebuilding the model needs beside its arrays."""
+    data = {
+        "class_names": list(dataset.class_names),
+        "image_shape": list(dataset.train.images.shape[1:]),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+    }
+    return {"config": config.to_json(), "data": data, "history": history}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network opened for analysis; the functions batch their input and return NumPy arrays.
+
+    Attributes:
+      config: the run's resolved configuration.
+      params: theta, a pytree.
+      batch_stats: the batch normalisation statistics, a pytree.
+      gate: G, f32[C, K].
+      class_names: C names, in the order of the labels.
+      image_shape: (H, W, channels) of the images it was trained on.
+      history: the metric lines, a dictionary an epoch.
+      mean, std: the input normalisation per channel, of images scaled to [0, 1].
+    """
+
+    config: Config
+    params: Any
+    batch_stats: Any
+    gate: jax.Array
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    history: list[dict[str, Any]]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def logits(self, images: Any, labels: Any = None) -> np.ndarray:
+        """Returns f32[N, C] of the STD path, or of the LSG path where labels i32[N] are given.
+
+        Images are [N, H, W, channels], uint8 or floating point in [0, 1].
+        """
+        if labels is None:
+            return self._batched(self._apply["__call__"], images)
+        labels = np.asarray(labels)
+        if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(f"labels must be {len(images)} whole numbers, got {labels.dtype} of shape {labels.shape}")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.class_names):
+            raise ValueError(
+                f"labels must lie in [0, {len(self.class_names) - 1}], got {labels.min()} to {labels.max()}"
+            )
+        return self._batched(self._apply["__call__"], images, np.asarray(gates.rows(self.gate, jnp.asarray(labels))))
+
+    def features(self, images: Any) -> np.ndarray:
+        """Returns the pooled features a, f32[N, K]."""
+        return self._batched(self._apply["features"], images)
+
+    def feature_maps(self, images: Any) -> np.ndarray:
+        """Returns the last convolution's feature maps, f32[N, H', W', K]."""
+        return self._batched(self._apply["feature_maps"], images)
+
+    @cached_property
+    def _apply(self) -> dict[str, Callable[..., jax.Array]]:
+        model = models.create(self.config.model, len(self.class_names))
+        variables = {"params": self.params, "batch_stats": self.batch_stats}
+
+        def apply(method, images, *gate_rows):
+            return model.apply(variables, normalize(images, self.mean, self.std), *gate_rows, method=method)
+
+        return {name: jax.jit(partial(apply, name)) for name in ("__call__", "features", "feature_maps")}
+
+    def _batched(self, function: Callable[..., jax.Array], images: Any, *others: np.ndarray) -> np.ndarray:
+        images = np.asarray(images)
+        if images.ndim != 4 or images.shape[-1] != len(self.mean) or not len(images):
+            raise ValueError(f"images must be [N, H, W, {len(self.mean)}] with N > 0, got shape {images.shape}")
+        if images.dtype != np.uint8:
+            if not np.issubdtype(images.dtype, np.floating):
+                raise ValueError(f"images must be uint8, or floating point in [0, 1], got {images.dtype}")
+            if not (images.min() >= 0 and images.max() <= 1):
+                raise ValueError(
+                    f"floating-point images must lie in [0, 1], got {images.min()} to {images.max()}; divide by 255"
+                )
+        starts = range(0, len(images), _BATCH)
+        return np.concatenate(
+            [np.asarray(function(*(a[start : start + _BATCH] for a in (images, *others)))) for start in starts]
+        )
+
+
+def load_run(path: str | Path) -> Run:
+    """Opens a run folder, or one checkpoint inside it (``RUN/checkpoints/STEP``; a folder opens its newest).
+
+    It needs neither the training data nor the devices that the run was made on.
+
+    Raises:
+      FileNotFoundError: where ``path`` holds no checkpoint.
+      ValueError: where the checkpoint was written by another version.
+    """
+    path = Path(path).expanduser()
+    folder, wanted = (path.parent, int(path.name)) if path.name.isdigit() else (path / "checkpoints", None)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{path} is not a run folder: it has no checkpoints; train one with experiments.digits")
+    checkpoints = Checkpoints(folder, read_only=True)
+    try:
+        step = checkpoints.latest if wanted is None else wanted
+        if step is None or not (folder / str(step)).is_dir():
+            raise FileNotFoundError(f"{path} holds no complete checkpoint")
+        run = checkpoints.describe(step)
+        config, data = Config.from_json(run["config"]), run["data"]
+        model = models.create(config.model, len(data["class_names"]))
+        shape = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *data["image_shape"])))
+        template = dict(shape) | {"gate": jnp.zeros((model.num_classes, model.num_filters))}
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        template = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), template)
+        variables = checkpoints.restore(step, variables=template)["variables"]
+    finally:
+        checkpoints.close()
+    return Run(
+        config,
+        variables["params"],
+        variables["batch_stats"],
+        variables["gate"],
+        tuple(data["class_names"]),
+        tuple(data["image_shape"]),
+        run["history"],
+        tuple(data["mean"]),
+        tuple(data["std"]),
+    )

@@ -1,0 +1,209 @@
+"""The configuration of a run: one frozen dataclass, from which the command line is generated."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from lsg_jax.models import MODELS
+from lsg_jax.training import schedule
+
+GATES = ("learned", "fixed", "none")
+SCHEMES = ("alternate", "joint")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images."""
+
+    dataset: Annotated[str, tyro.conf.Suppress] = "cifar10"
+    data_dir: Path | None = None
+    """The TFDS data directory to read from (default: TFDS's own)."""
+    train_examples: int | None = None
+    """Train on only the first N examples, for trying things out."""
+    holdout: int = 0
+    """Hold N training examples out and measure on them instead of the test set, for choosing settings."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How theta is trained."""
+
+    epochs: int = 150
+    """Passes over the training set."""
+    batch_size: int = 256
+    """Images a step."""
+    learning_rate: float = 0.1
+    """Theta's highest learning rate (epsilon)."""
+    momentum: float = 0.9
+    """Theta's momentum."""
+    weight_decay: float = 1e-4
+    """Weight decay of convolution and linear kernels."""
+    schedule: str = "cosine"
+    """Theta's learning-rate schedule: cosine (one-cycle) or step (a tenth at 50 % and 75 %)."""
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """How G is trained."""
+
+    gate_learning_rate: float = 0.1
+    """G's own learning rate, constant."""
+    gate_loss_weight: float = 1.0
+    """Lambda: the weight of the LSG cost."""
+    sparsity_weight: float | None = None
+    """a: the weight of the sparsity term (default: the one that fits the number of gated steps)."""
+    sparsity_target: float | None = None
+    """s: the L1 norm that the gate is pulled to, in [K, C K] (default: K, one class a filter)."""
+    period: int = 3
+    """Of every so many epochs one is gated."""
+    phase: int = 1
+    """The gated epoch's place in its period."""
+    gate_init: float = 1.0
+    """The initial value of every gate entry, in (0, 1]."""
+    shared_filters: int | None = None
+    """Filters that all classes share in a fixed gate (default: K modulo C, 4 for 64 filters and 10 classes)."""
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """Where the run is kept. None of it changes what is learned."""
+
+    output: Path | None = None
+    """The run folder (default: a name made of the settings, under runs/)."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run of Label-Sensitive Gate training."""
+
+    model: str = "resnet20"
+    """The network: resnet20 or alexnet."""
+    gate: str = "learned"
+    """The gate: learned, fixed (appendix C), or none (standard training)."""
+    scheme: str = "alternate"
+    """alternate (Algorithm 1) or joint (equation 3 in every batch)."""
+    seed: int = 0
+    """The seed of every random choice."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    lsg: GateConfig = field(default_factory=GateConfig)
+    run: OutputConfig = field(default_factory=OutputConfig)
+
+    def __post_init__(self) -> None:
+        _choice("model", self.model, sorted(MODELS))
+        _choice("gate", self.gate, GATES)
+        _choice("scheme", self.scheme, SCHEMES)
+        _choice("schedule", self.optimizer.schedule, schedule.SCHEDULES)
+        for name, value, least in (
+            ("seed", self.seed, 0),
+            ("epochs", self.optimizer.epochs, 1),
+            ("batch-size", self.optimizer.batch_size, 1),
+            ("holdout", self.data.holdout, 0),
+            ("period", self.lsg.period, 1),
+            ("checkpoint-every", self.run.checkpoint_every, 1),
+        ):
+            _require(value >= least, name, value, f"a whole number of at least {least}")
+        _require(self.seed < 2**32, "seed", self.seed, "a whole number below 2**32")
+        examples = self.data.train_examples
+        _require(examples is None or examples >= 1, "train-examples", examples, "a whole number of at least 1")
+        _require(0 <= self.lsg.phase < self.lsg.period, "phase", self.lsg.phase, f"in [0, {self.lsg.period - 1}]")
+        for name, value in (
+            ("learning-rate", self.optimizer.learning_rate),
+            ("gate-learning-rate", self.lsg.gate_learning_rate),
+            ("gate-loss-weight", self.lsg.gate_loss_weight),
+        ):
+            _require(0 < value < float("inf"), name, value, "a positive number")
+        for name, weight in (
+            ("weight-decay", self.optimizer.weight_decay),
+            ("sparsity-weight", self.lsg.sparsity_weight),
+        ):
+            _require(weight is None or 0 <= weight < float("inf"), name, weight, "a number of at least 0")
+        _require(0 <= self.optimizer.momentum < 1, "momentum", self.optimizer.momentum, "in [0, 1)")
+        _require(0 < self.lsg.gate_init <= 1, "gate-init", self.lsg.gate_init, "in (0, 1]")
+
+    def resolve(self, num_examples: int, num_classes: int, num_filters: int) -> "Config":
+        """Returns the configuration with every default that depends on the data or the model filled in."""
+        batch_size = self.optimizer.batch_size
+        _require(
+            batch_size <= num_examples, "batch-size", batch_size, f"at most the {num_examples} training examples"
+        )
+        target = float(num_filters if self.lsg.sparsity_target is None else self.lsg.sparsity_target)
+        most = num_classes * num_filters
+        _require(num_filters <= target <= most, "sparsity-target", target, f"in [K, C K] = [{num_filters}, {most}]")
+        shared = num_filters % num_classes if self.lsg.shared_filters is None else self.lsg.shared_filters
+        _require(
+            0 <= shared <= num_filters and (num_filters - shared) % num_classes == 0,
+            "shared-filters",
+            shared,
+            f"such that {num_filters} minus it divides by {num_classes} classes, as {num_filters % num_classes} does",
+        )
+        weight = self.lsg.sparsity_weight
+        if weight is None:
+            gated = schedule.gated_epochs(
+                self.optimizer.epochs,
+                gate=self.gate,
+                scheme=self.scheme,
+                period=self.lsg.period,
+                phase=self.lsg.phase,
+            )
+            weight = schedule.sparsity_weight(
+                gated * (num_examples // batch_size), self.lsg.gate_learning_rate, self.lsg.gate_loss_weight
+            )
+        lsg = dataclasses.replace(
+            self.lsg, sparsity_weight=weight, sparsity_target=target, shared_filters=shared
+        )
+        return dataclasses.replace(self, lsg=lsg)
+
+    def path(self, epoch: int) -> str:
+        """Returns the path an epoch takes: 'std', 'lsg' or 'joint'."""
+        return schedule.path(
+            epoch, gate=self.gate, scheme=self.scheme, period=self.lsg.period, phase=self.lsg.phase
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns nested dictionaries of plain values; ``from_json`` is the inverse."""
+        return {
+            name: {key: str(v) if isinstance(v, Path) else v for key, v in value.items()}
+            if isinstance(value, dict)
+            else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any]) -> "Config":
+        """Rebuilds a configuration. Raises ValueError on a field it does not know."""
+        tree = dict(tree)
+        try:
+            data, run = dict(tree.pop("data")), dict(tree.pop("run"))
+            for folder, key in ((data, "data_dir"), (run, "output")):
+                folder[key] = None if folder[key] is None else Path(folder[key])
+            return cls(
+                **tree | {"optimizer": OptimizerConfig(**tree["optimizer"]), "lsg": GateConfig(**tree["lsg"])},
+                data=DataConfig(**data),
+                run=OutputConfig(**run),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a configuration of this version: {error}") from error
+
+    def settings(self) -> dict[str, Any]:
+        """Returns every field that changes what is learned, by its command-line name; where things lie does not."""
+        tree = self.to_json()
+        flat = {name: value for name, value in tree.items() if not isinstance(value, dict)}
+        flat |= tree["data"] | tree["optimizer"] | tree["lsg"]
+        del flat["data_dir"]
+        return {name.replace("_", "-"): value for name, value in flat.items()}
+
+
+def _require(holds: bool, name: str, value: Any, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"--{name} must be {allowed}, got {value}")
+
+
+def _choice(name: str, value: str, known: Any) -> None:
+    if value not in known:
+        raise ValueError(f"unknown --{name} {value!r}; choose one of: {', '.join(known)}")

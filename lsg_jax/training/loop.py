@@ -1,0 +1,320 @@
+"""``fit``: the host picks the step of each epoch, and everything else runs on the device in segments of many steps."""
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from lsg_jax import gates, losses, metrics, models
+from lsg_jax.checkpoint import Checkpoints, describe
+from lsg_jax.config import Config
+from lsg_jax.data import Dataset, augment, normalize
+from lsg_jax.training import schedule
+from lsg_jax.training import state as states
+from lsg_jax.training.state import Batch, TrainState
+from lsg_jax.training.steps import UPDATES
+
+_SECONDS_A_SEGMENT = 1.0
+_EVALUATION_BATCH = 500
+
+
+class Interrupted(Exception):
+    """A signal stopped the run after its state was saved; ``signum`` tells which."""
+
+    def __init__(self, signum: int):
+        super().__init__(f"stopped by signal {signum}")
+        self.signum = signum
+
+
+class Diverged(Exception):
+    """The loss of an epoch is not finite; nothing of that epoch was saved."""
+
+
+class Images(NamedTuple):
+    """A split on the device, uint8[N, H, W, channels] and i32[N]."""
+
+    images: jax.Array
+    labels: jax.Array
+
+
+@partial(jax.jit, static_argnames=("path", "batch_size", "padding", "flip", "mean", "std"), donate_argnums=(0, 1))
+def train_segment(state, total_loss, split, key, epoch, start, stop, *, path, batch_size, padding, flip, mean, std):
+    """Runs steps ``start`` to ``stop`` of an epoch in one dispatch.
+
+    The order and the augmentation depend only on key, epoch and step, so where an epoch is cut changes nothing.
+
+    Returns:
+      The state and ``total_loss`` f32[] with each step's loss added.
+    """
+    order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
+    order = jax.random.permutation(order_key, len(split.labels))
+
+    def step(index, carry):
+        state, total_loss = carry
+        chosen = lax.dynamic_slice_in_dim(order, index * batch_size, batch_size)
+        images = augment(jax.random.fold_in(augment_key, index), split.images[chosen], padding=padding, flip=flip)
+        state, measured = UPDATES[path](state, Batch(normalize(images, mean, std), split.labels[chosen]))
+        return state, total_loss + measured["loss"]
+
+    return lax.fori_loop(start, stop, step, (state, total_loss))
+
+
+@partial(jax.jit, static_argnames=("mean", "std"))
+def evaluate_segment(state, totals, split, start, stop, *, mean, std):
+    """Adds batches ``start`` to ``stop`` of a split to the sums of both paths; the LSG path is given true labels."""
+    count = len(split.labels)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+
+    def step(index, totals):
+        positions = index * _EVALUATION_BATCH + jnp.arange(_EVALUATION_BATCH)
+        weights, positions = (positions < count).astype(jnp.float32), jnp.minimum(positions, count - 1)
+        labels = split.labels[positions]
+        features = state.model.apply(variables, normalize(split.images[positions], mean, std), method="features")
+        measured = {}
+        for name, a in (("std", features), ("lsg", features * gates.rows(state.gate, labels))):
+            logits = state.model.apply(variables, a, method="classify")
+            measured[name] = metrics.sums(logits, labels, weights)
+        return jax.tree.map(jnp.add, totals, measured)
+
+    return lax.fori_loop(start, stop, step, totals)
+
+
+def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
+    """Trains, or goes on training, the run in ``folder`` and returns its history, a dictionary an epoch.
+
+    Args:
+      config: a resolved configuration (``Config.resolve``).
+      dataset: what to train and measure on.
+      folder: the run folder; made where it does not exist.
+
+    Raises:
+      ValueError: if the folder holds a run of another configuration.
+      Interrupted: after SIGINT or SIGTERM, once the state is saved.
+      Diverged: if the loss of an epoch is not finite.
+      OSError: if something cannot be written.
+    """
+    check_folder(config, folder)
+    key = jax.random.key(config.seed)
+    steps = len(dataset.train.labels) // config.optimizer.batch_size
+    learning_rate = schedule.learning_rate(
+        config.optimizer.schedule, config.optimizer.learning_rate, config.optimizer.epochs * steps
+    )
+    state = _initial_state(config, dataset, key, learning_rate)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
+    checkpoints = Checkpoints(folder / "checkpoints")
+    history: list[dict[str, Any]] = []
+    total_loss = jnp.zeros(())
+    try:
+        if (latest := checkpoints.latest) is not None:
+            history = checkpoints.describe(latest)["history"]
+            state, total_loss = _restore(checkpoints, latest, state, total_loss)
+            print(f"resuming at epoch {int(state.step) // steps}, step {int(state.step) % steps}", flush=True)
+        _rewrite(folder / "metrics.jsonl", history)
+        with _signals() as received, SummaryWriter(str(folder), purge_step=len(history)) as events:
+
+            def save() -> None:
+                variables, training = _items(state, total_loss)
+                checkpoints.save(int(state.step), variables, training, describe(config, dataset, history))
+
+            train, test = (Images(*map(jnp.asarray, split)) for split in (dataset.train, dataset.test))
+            while len(history) < config.optimizer.epochs:
+                epoch, position = len(history), int(state.step) % steps
+                path = config.path(epoch)
+                segment = partial(
+                    train_segment,
+                    path=path,
+                    batch_size=config.optimizer.batch_size,
+                    padding=dataset.padding,
+                    flip=dataset.flip,
+                    mean=dataset.mean,
+                    std=dataset.std,
+                )
+                label = f"epoch {epoch + 1}/{config.optimizer.epochs} {path}"
+                print(f"{label}: compiling", end="\r", flush=True) if epoch < 2 else None
+                state, total_loss = segment(state, total_loss, train, key, epoch, 0, 0)  # compiles, runs no step
+                jax.block_until_ready(total_loss)
+                began = time.perf_counter()
+                images = (steps - position) * config.optimizer.batch_size
+                for start, stop, bar in _segments(position, steps, label, config.optimizer.batch_size):
+                    state, total_loss = segment(state, total_loss, train, key, epoch, start, stop)
+                    jax.block_until_ready(total_loss)
+                    if received and stop < steps:
+                        bar.close()
+                        save()
+                        raise Interrupted(received[0])
+                seconds = time.perf_counter() - began
+                loss = float(total_loss) / steps
+                if not math.isfinite(loss):
+                    raise Diverged(
+                        f"the loss of epoch {epoch + 1} ({path}) is {loss} at learning rate "
+                        f"{float(learning_rate(int(state.step) - 1)):.4g}; the last checkpoint is kept, "
+                        "try a smaller --learning-rate or --sparsity-weight in a new folder"
+                    )
+                line = {
+                    "epoch": epoch,
+                    "path": path,
+                    "learning_rate": float(learning_rate(int(state.step) - 1)),
+                    "train_loss": loss,
+                    **_evaluate(state, test, dataset),
+                    "density": float(gates.density(state.gate)),
+                    "seconds": round(seconds, 3),
+                    "images_per_second": round(images / seconds, 1),
+                }
+                history.append(line)
+                total_loss = jnp.zeros(())
+                last = len(history) == config.optimizer.epochs
+                if received or last or len(history) % config.run.checkpoint_every == 0:
+                    save()
+                _append(folder / "metrics.jsonl", line)
+                for name, value in line.items():
+                    if isinstance(value, float):
+                        events.add_scalar(name, value, epoch)
+                events.flush()
+                print(_describe_line(line, config.optimizer.epochs), flush=True)
+                if received and not last:
+                    raise Interrupted(received[0])
+    finally:
+        checkpoints.close()
+    return history
+
+
+def check_folder(config: Config, folder: Path) -> None:
+    """Raises ValueError if ``folder`` holds a run of another configuration, with the differences; writes nothing."""
+    file = folder / "config.json"
+    if not file.is_file():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ValueError(f"{folder} is not empty and holds no run; choose another --output")
+        return
+    try:
+        found = Config.from_json(json.loads(file.read_text()))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{file} cannot be read ({error}); choose another --output") from error
+    theirs, ours = found.settings(), config.settings()
+    different = [f"--{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]]
+    if different:
+        raise ValueError(f"{folder} holds another run: {'; '.join(different)}; choose another --output")
+
+
+def _initial_state(config: Config, dataset: Dataset, key: jax.Array, learning_rate: Any) -> TrainState:
+    model = models.create(config.model, len(dataset.class_names))
+    lsg = config.lsg
+    assert lsg.sparsity_weight is not None and lsg.sparsity_target is not None and lsg.shared_filters is not None
+    if config.gate == "fixed":
+        per_class = (model.num_filters - lsg.shared_filters) // model.num_classes
+        gate = gates.fixed(model.num_classes, per_class, lsg.shared_filters)
+    else:
+        gate = gates.init(model.num_classes, model.num_filters, lsg.gate_init if config.gate == "learned" else 1.0)
+    # The epochs' keys are fold_in(key, 0), fold_in(key, 1), ...: the last number stays clear of them.
+    return states.create(
+        jax.random.fold_in(key, 2**32 - 1),
+        model,
+        dataset.train.images.shape[1:],
+        gate,
+        states.theta_optimizer(learning_rate, config.optimizer.momentum, config.optimizer.weight_decay),
+        states.learned_gate_optimizer(lsg.gate_learning_rate) if config.gate == "learned" else states.frozen(),
+        losses.Weights(lsg.gate_loss_weight, lsg.sparsity_weight, lsg.sparsity_target),
+    )
+
+
+def _items(state: TrainState, total_loss: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
+    variables = {"params": state.params, "batch_stats": state.batch_stats, "gate": state.gate}
+    training = {
+        "step": state.step,
+        "optimizer_state": state.optimizer_state,
+        "gate_optimizer_state": state.gate_optimizer_state,
+        "total_loss": total_loss,
+    }
+    return variables, training
+
+
+def _restore(
+    checkpoints: Checkpoints, step: int, state: TrainState, total_loss: jax.Array
+) -> tuple[TrainState, jax.Array]:
+    variables, training = _items(state, total_loss)
+    restored = checkpoints.restore(step, variables=variables, training=training)
+    training = dict(restored["training"])
+    total_loss = training.pop("total_loss")
+    return state.replace(**restored["variables"], **training), total_loss
+
+
+def _evaluate(state: TrainState, test: Images, dataset: Dataset) -> dict[str, float]:
+    zero = {"correct": jnp.zeros(()), "cross_entropy": jnp.zeros(())}
+    totals = {"std": zero, "lsg": zero}
+    batches = -(-len(test.labels) // _EVALUATION_BATCH)
+    for start, stop, _ in _segments(0, batches, "measuring", _EVALUATION_BATCH):
+        totals = evaluate_segment(state, totals, test, start, stop, mean=dataset.mean, std=dataset.std)
+        jax.block_until_ready(totals)
+    count = len(test.labels)
+    return {
+        f"{prefix}test_{name}": float(totals[path][key]) / count
+        for path, prefix in (("std", ""), ("lsg", "lsg_"))
+        for name, key in (("accuracy", "correct"), ("cross_entropy", "cross_entropy"))
+    }
+
+
+def _segments(start: int, stop: int, label: str, batch_size: int) -> Iterator[tuple[int, int, Any]]:
+    """Yields (start, stop, bar) of segments that take about a second each, whatever the machine."""
+    length = 1
+    with tqdm(
+        total=stop * batch_size, initial=start * batch_size, desc=label, unit=" images", leave=False, unit_scale=True
+    ) as bar:
+        while start < stop:
+            end = min(start + length, stop)
+            began = time.perf_counter()
+            yield start, end, bar
+            seconds = time.perf_counter() - began
+            bar.update((end - start) * batch_size)
+            start, length = end, max(1, min(4 * length, int(length * _SECONDS_A_SEGMENT / max(seconds, 1e-6))))
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them; a second one of either dies as usual."""
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def receive(number: int, _: Any) -> None:
+        received.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in before:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _rewrite(file: Path, history: list[dict[str, Any]]) -> None:
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
+    os.replace(temporary, file)
+
+
+def _append(file: Path, line: dict[str, Any]) -> None:
+    with file.open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def _describe_line(line: dict[str, Any], epochs: int) -> str:
+    return (
+        f"epoch {line['epoch'] + 1:{len(str(epochs))}d}/{epochs} {line['path']:5s} lr {line['learning_rate']:.4f}  "
+        f"loss {line['train_loss']:8.4f}  accuracy {line['test_accuracy']:.4f} "
+        f"(gated by true labels {line['lsg_test_accuracy']:.4f})  density {line['density']:.3f}  "
+        f"{line['images_per_second']:.0f} images/s"
+    )
