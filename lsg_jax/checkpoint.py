@@ -35,9 +35,10 @@ class Checkpoints:
                 ),
             ]
         )
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=None if read_only else keep, enable_async_checkpointing=False, read_only=read_only
-        )
+        if read_only:
+            options = ocp.CheckpointManagerOptions(read_only=True, create=False, save_interval_steps=0)
+        else:
+            options = ocp.CheckpointManagerOptions(preservation_policy=keep, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(
             folder.resolve(),
             options=options,

@@ -112,12 +112,12 @@ class Config:
         examples = self.data.train_examples
         _require(examples is None or examples >= 1, "train-examples", examples, "a whole number of at least 1")
         _require(0 <= self.lsg.phase < self.lsg.period, "phase", self.lsg.phase, f"in [0, {self.lsg.period - 1}]")
-        for name, value in (
+        for name, rate in (
             ("learning-rate", self.optimizer.learning_rate),
             ("gate-learning-rate", self.lsg.gate_learning_rate),
             ("gate-loss-weight", self.lsg.gate_loss_weight),
         ):
-            _require(0 < value < float("inf"), name, value, "a positive number")
+            _require(0 < rate < float("inf"), name, rate, "a positive number")
         for name, weight in (
             ("weight-decay", self.optimizer.weight_decay),
             ("sparsity-weight", self.lsg.sparsity_weight),
@@ -129,9 +129,7 @@ class Config:
     def resolve(self, num_examples: int, num_classes: int, num_filters: int) -> "Config":
         """Returns the configuration with every default that depends on the data or the model filled in."""
         batch_size = self.optimizer.batch_size
-        _require(
-            batch_size <= num_examples, "batch-size", batch_size, f"at most the {num_examples} training examples"
-        )
+        _require(batch_size <= num_examples, "batch-size", batch_size, f"at most the {num_examples} training examples")
         target = float(num_filters if self.lsg.sparsity_target is None else self.lsg.sparsity_target)
         most = num_classes * num_filters
         _require(num_filters <= target <= most, "sparsity-target", target, f"in [K, C K] = [{num_filters}, {most}]")
@@ -154,16 +152,12 @@ class Config:
             weight = schedule.sparsity_weight(
                 gated * (num_examples // batch_size), self.lsg.gate_learning_rate, self.lsg.gate_loss_weight
             )
-        lsg = dataclasses.replace(
-            self.lsg, sparsity_weight=weight, sparsity_target=target, shared_filters=shared
-        )
+        lsg = dataclasses.replace(self.lsg, sparsity_weight=weight, sparsity_target=target, shared_filters=shared)
         return dataclasses.replace(self, lsg=lsg)
 
     def path(self, epoch: int) -> str:
         """Returns the path an epoch takes: 'std', 'lsg' or 'joint'."""
-        return schedule.path(
-            epoch, gate=self.gate, scheme=self.scheme, period=self.lsg.period, phase=self.lsg.phase
-        )
+        return schedule.path(epoch, gate=self.gate, scheme=self.scheme, period=self.lsg.period, phase=self.lsg.phase)
 
     def to_json(self) -> dict[str, Any]:
         """Returns nested dictionaries of plain values; ``from_json`` is the inverse."""

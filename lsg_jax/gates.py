@@ -126,7 +126,7 @@ def density(gate: jax.Array) -> jax.Array:
 
 
 def ownership(gate: jax.Array, threshold: float) -> Ownership:
-    """Tells which classes hold each filter, G[c, k] >= ``threshold``, and counts monopolised and shared (section 4.4)."""
+    """Tells which classes hold each filter, G[c, k] >= ``threshold``, and counts them (section 4.4)."""
     holds = _holds(gate, threshold)
     holders = jnp.sum(holds, axis=-2, keepdims=True)
     return Ownership(

@@ -1,4 +1,4 @@
-"""The costs of the paper: equation 2's sparsity term, Algorithm 1's two costs and equation 3. All in nats per example."""
+"""The costs of the paper, in nats per example: equation 2's sparsity term, Algorithm 1's two costs, equation 3."""
 
 from typing import NamedTuple
 

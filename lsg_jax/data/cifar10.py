@@ -57,7 +57,7 @@ def _prepare(data_dir: Path, source: Path) -> None:
 def _decode(data_dir: Path, source: Path) -> dict[str, np.ndarray]:
     import tensorflow_datasets as tfds
 
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     try:
         for split in ("train", "test"):
             records = tfds.data_source("cifar10", data_dir=data_dir, split=split)
@@ -101,7 +101,7 @@ def _write(cache: Path, arrays: dict[str, np.ndarray]) -> bool:
             return False
         with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".tmp", delete=False) as file:
             try:
-                np.savez(file, **arrays)
+                np.savez(file, allow_pickle=False, **arrays)
                 file.close()
                 os.replace(file.name, cache)
             except BaseException:

@@ -34,7 +34,10 @@ def _forward(images, kernel, stride):
 
 def _backward(stride, residuals, cotangent):
     return lax.platform_dependent(
-        *residuals, cotangent, cpu=partial(_cpu_gradients, stride=stride), default=partial(_xla_gradients, stride=stride)
+        *residuals,
+        cotangent,
+        cpu=partial(_cpu_gradients, stride=stride),
+        default=partial(_xla_gradients, stride=stride),
     )
 
 

@@ -1,5 +1,6 @@
 """``fit``: the host picks the step of each epoch, and everything else runs on the device in segments of many steps."""
 
+import dataclasses
 import json
 import math
 import os
@@ -211,7 +212,8 @@ def check_folder(config: Config, folder: Path) -> None:
 def _initial_state(config: Config, dataset: Dataset, key: jax.Array, learning_rate: Any) -> TrainState:
     model = models.create(config.model, len(dataset.class_names))
     lsg = config.lsg
-    assert lsg.sparsity_weight is not None and lsg.sparsity_target is not None and lsg.shared_filters is not None
+    if lsg.sparsity_weight is None or lsg.sparsity_target is None or lsg.shared_filters is None:
+        raise ValueError("the configuration is not resolved; call Config.resolve first")
     if config.gate == "fixed":
         per_class = (model.num_filters - lsg.shared_filters) // model.num_classes
         gate = gates.fixed(model.num_classes, per_class, lsg.shared_filters)
@@ -247,7 +249,7 @@ def _restore(
     restored = checkpoints.restore(step, variables=variables, training=training)
     training = dict(restored["training"])
     total_loss = training.pop("total_loss")
-    return state.replace(**restored["variables"], **training), total_loss
+    return dataclasses.replace(state, **restored["variables"], **training), total_loss
 
 
 def _evaluate(state: TrainState, test: Images, dataset: Dataset) -> dict[str, float]:

@@ -42,9 +42,7 @@ def theta_optimizer(
     def is_kernel(params):
         return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
-    return optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=is_kernel), optax.sgd(learning_rate, momentum)
-    )
+    return optax.chain(optax.add_decayed_weights(weight_decay, mask=is_kernel), optax.sgd(learning_rate, momentum))
 
 
 def learned_gate_optimizer(learning_rate: float) -> optax.GradientTransformation:

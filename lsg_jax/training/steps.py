@@ -3,6 +3,7 @@
 Each is ``step(state, batch) -> (state, metrics)``: jitted, the state donated, every metric a device array.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -45,8 +46,8 @@ def joint_update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
 
     def cost(params, gate):
         features, batch_stats = _apply(state, params, batch.images, method="features")
-        classify = lambda a: state.model.apply({"params": params}, a, method="classify")  # noqa: E731
-        logits, gated_logits = classify(features), classify(features * gates.rows(gate, batch.labels))
+        gated = features * gates.rows(gate, batch.labels)
+        logits, gated_logits = (_classify(state, params, a) for a in (features, gated))
         loss = losses.joint_cost(logits, gated_logits, batch.labels, gate, state.weights)
         return loss, (logits, batch_stats)
 
@@ -69,9 +70,14 @@ def _apply(state: TrainState, params: Any, *inputs: jax.Array, method: str = "__
     return output, updated["batch_stats"]
 
 
+def _classify(state: TrainState, params: Any, features: jax.Array) -> Any:
+    return state.model.apply({"params": params}, features, method="classify")
+
+
 def _update_theta(state: TrainState, gradient: Any, batch_stats: Any) -> TrainState:
     updates, optimizer_state = state.optimizer.update(gradient, state.optimizer_state, state.params)
-    return state.replace(
+    return replace(
+        state,
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         batch_stats=batch_stats,
@@ -81,7 +87,7 @@ def _update_theta(state: TrainState, gradient: Any, batch_stats: Any) -> TrainSt
 
 def _update_gate(state: TrainState, gradient: jax.Array) -> TrainState:
     updates, optimizer_state = state.gate_optimizer.update(gradient, state.gate_optimizer_state, state.gate)
-    return state.replace(gate=optax.apply_updates(state.gate, updates), gate_optimizer_state=optimizer_state)
+    return replace(state, gate=optax.apply_updates(state.gate, updates), gate_optimizer_state=optimizer_state)
 
 
 def _metrics(loss: jax.Array, logits: jax.Array, labels: jax.Array) -> Metrics:

@@ -1,0 +1,128 @@
+"""What the commands share: parsing with one-line errors, and the whole of a training command."""
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import jax
+import numpy as np
+import tyro
+
+from lsg_jax import data, gates, load_run, models, plots
+from lsg_jax.config import Config
+from lsg_jax.training.loop import Diverged, Interrupted, check_folder, fit
+
+THRESHOLD = 0.5
+_Options = TypeVar("_Options")
+
+
+def main(command: Callable[[], None]) -> None:
+    """Runs a command; a ValueError or OSError becomes one line and exit status 2, a signal 130 or 143."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        command()
+    except Interrupted as stop:
+        print("saved; repeat the same command to resume", file=sys.stderr)
+        sys.exit(128 + stop.signum)
+    except KeyboardInterrupt:
+        print("stopped before training began; nothing is lost", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except Diverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except (ValueError, OSError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) or os.environ.get("LSG_JAX_TRACEBACK"):
+            raise
+        _fail(str(error))
+
+
+def parse(options: type[_Options], default: Any, description: str) -> _Options:
+    """Parses the command line with tyro; what it rejects becomes one line and exit status 2."""
+    stderr = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(stderr):
+            return tyro.cli(options, default=default, description=description, config=(tyro.conf.OmitArgPrefixes,))
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        words = "".join(" " if character in "╭╮╰╯│─" else character for character in stderr.getvalue()).split()
+        message = " ".join(words).split("For full helptext")[0].split(" Argument helptext:")[0].strip()
+        for noise in ("Value error ", "Error parsing Config: ", "Unrecognized options "):
+            message = message.removeprefix(noise)
+        _fail(f"{message}; see --help")
+
+
+def train(default: Config, description: str) -> None:
+    """Trains, or resumes, the run that the command line describes; then shows what was learned."""
+    config = parse(Config, default, description)
+    folder = config.run.output or default_folder(config, default)
+    model = models.create(config.model, 10)
+    _check_writable(folder)
+    dataset = data.load(config.data.dataset, config.data.data_dir, config.data.train_examples, config.data.holdout)
+    config = config.resolve(len(dataset.train.labels), len(dataset.class_names), model.num_filters)
+    check_folder(config, folder)
+    if config.gate == "learned":
+        print(f"a = {config.lsg.sparsity_weight:.4g}, s = {config.lsg.sparsity_target:g}; ", end="")
+    print(f"{len(dataset.train.labels)} training images, run folder {folder}", flush=True)
+    history = fit(config, dataset, folder)
+    _summarize(folder, history)
+
+
+def default_folder(config: Config, default: Config) -> Path:
+    """Returns runs/<data set>-<gate>, followed by every setting that is not the command's default."""
+    ours, theirs = config.settings(), default.settings()
+    changed = [f"{name}={ours[name]}" for name in ours if ours[name] != theirs[name] and name != "gate"]
+    return Path("runs") / "-".join([config.data.dataset, config.gate, *changed]).replace("/", "_")
+
+
+def save_figure(figure: Any, file: Path) -> None:
+    """Writes a PNG."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=150)
+
+
+def _summarize(folder: Path, history: list[dict[str, Any]]) -> None:
+    run = load_run(folder)
+    gate, last = np.asarray(run.gate), history[-1]
+    save_figure(
+        plots.gate_matrices({f"gate after {len(history)} epochs": gate}, run.class_names), folder / "figures/gate.png"
+    )
+    save_figure(plots.curves(history), folder / "figures/curves.png")
+    owned = gates.ownership(run.gate, THRESHOLD)
+    filters = ", ".join(f"{name} {n}" for name, n in zip(run.class_names, owned.monopolised.tolist(), strict=True))
+    rows = [
+        ("", "accuracy", "cross entropy (nats)"),
+        ("STD path", f"{last['test_accuracy']:.4f}", f"{last['test_cross_entropy']:.4f}"),
+        ("LSG path, true labels", f"{last['lsg_test_accuracy']:.4f}", f"{last['lsg_test_cross_entropy']:.4f}"),
+    ]
+    print()
+    for name, accuracy, entropy in rows:
+        print(f"{name:24s}{accuracy:>10s}{entropy:>24s}")
+    print(f"\ngate density             {last['density']:.3f}")
+    print(f"filters monopolised      {filters}; shared {int(owned.shared)} (threshold {THRESHOLD})")
+    print(f"training time            {sum(line['seconds'] for line in history):.0f} s")
+    print(f"pictures                 {folder / 'figures' / 'gate.png'}, {folder / 'figures' / 'curves.png'}")
+    print(f"next                     python -m experiments.gates --run {folder} --against OTHER_RUN")
+
+
+def _check_writable(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(f"{existing} is a file, not a folder; choose another --output")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise PermissionError(f"{existing} cannot be written ({error.strerror}); choose another --output") from error
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
