@@ -59,13 +59,15 @@ def project(gate: jax.Array) -> jax.Array:
       An array of the same shape and dtype: each column's largest entry is exactly 1, all entries lie in [0, 1].
     """
     largest = jnp.max(gate, axis=-2, keepdims=True)
-    # XLA may flush denormals to zero and may divide by way of a reciprocal, which overflows for tiny divisors. Scaling
-    # tiny columns by a power of two first is exact, and writing the 1 makes it exact whatever the division rounds to.
-    tiny = largest < jnp.finfo(gate.dtype).tiny * 2**24
-    scale = jnp.where(tiny, jnp.asarray(2.0**64, gate.dtype), jnp.asarray(1, gate.dtype))
-    divisor = jnp.where(largest * scale > 0, largest * scale, 1)
-    normalized = jnp.clip(jnp.clip(gate, 0, largest) * scale / divisor, 0, 1)
-    return jnp.where(gate == largest, jnp.ones_like(gate), jnp.where(largest * scale > 0, normalized, 0))
+    # XLA may divide by way of a reciprocal, which overflows for tiny divisors and is flushed to zero for huge ones.
+    # Scaling such columns by a power of two first is exact, and writing the 1 makes it exact whatever is rounded.
+    limits = jnp.finfo(gate.dtype)
+    scale = jnp.where(
+        largest < limits.tiny * 2**24, 2.0**64, jnp.where(largest > limits.max * 2**-24, 2.0**-64, 1.0)
+    ).astype(gate.dtype)
+    scaled = largest * scale
+    normalized = jnp.clip(jnp.clip(gate, 0, largest) * scale / jnp.where(scaled > 0, scaled, 1), 0, 1)
+    return jnp.where(gate == largest, jnp.ones_like(gate), jnp.where(scaled > 0, normalized, 0))
 
 
 def projection() -> optax.GradientTransformation:
@@ -79,7 +81,7 @@ def projection() -> optax.GradientTransformation:
 
     def update(updates, state, params=None):
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError("projection() needs the gate: call update(updates, state, params)")
 
         def move(step, gate):
             moved = gate + step

@@ -1,0 +1,113 @@
+"""The command line: each wrong input gives one line and exit status 2, and leaves nothing on disk."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import cli, digits
+from lsg_jax.config import Config
+
+
+def run(monkeypatch, *arguments, default=digits.DEFAULT):
+    monkeypatch.setattr(sys, "argv", ["digits", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main(lambda: cli.train(default, "A test."))
+    return stop.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model=vgg"], "'vgg'; choose one of: alexnet, resnet20"),
+        (["--gate=open"], "'open'; choose one of: learned, fixed, none"),
+        (["--scheme=both"], "'both'"),
+        (["--schedule=linear"], "'linear'"),
+        (["--epochs=0"], "--epochs must be a whole number of at least 1, got 0"),
+        (["--epochs=many"], "many"),
+        (["--batch-size=-4"], "got -4"),
+        (["--batch-size=2000"], "at most the 1437 training examples, got 2000"),
+        (["--learning-rate=nan"], "got nan"),
+        (["--gate-learning-rate=0"], "got 0"),
+        (["--momentum=1"], "got 1"),
+        (["--weight-decay=-1"], "got -1"),
+        (["--sparsity-weight=-1"], "got -1"),
+        (["--sparsity-target=63"], "in [K, C K] = [64, 640], got 63"),
+        (["--sparsity-target=641"], "got 641"),
+        (["--gate=fixed", "--shared-filters=5"], "--shared-filters"),
+        (["--gate-init=0"], "got 0"),
+        (["--period=0"], "got 0"),
+        (["--phase=3"], "in [0, 2], got 3"),
+        (["--seed=-1"], "got -1"),
+        (["--train-examples=0"], "got 0"),
+        (["--train-examples=5000"], "in [1, 1437] for digits, got 5000"),
+        (["--holdout=1437"], "got 1437"),
+        (["--checkpoint-every=0"], "got 0"),
+        (["--colour=red"], "--colour"),
+    ],
+)
+def test_wrong_input_is_one_line(monkeypatch, capsys, tmp_path, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert said in lines[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_is_a_file_or_another_folder_is_refused(monkeypatch, capsys, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert run(monkeypatch, "--output", file) == 2
+    assert "is a file, not a folder" in capsys.readouterr().err
+    assert run(monkeypatch, "--output", tmp_path) == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_missing_data_says_what_to_do(monkeypatch, capsys, tmp_path):
+    from lsg_jax.data import cifar10
+
+    def offline(data_dir, source):
+        raise OSError(f"{source} is missing; {cifar10._HELP}")
+
+    monkeypatch.setattr(cifar10, "_prepare", offline)
+    output = tmp_path / "run"
+    assert run(monkeypatch, "--data-dir", tmp_path / "data", "--output", output, default=Config()) == 2
+    assert "experiments.digits" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_help_names_every_option(monkeypatch, capsys):
+    assert run(monkeypatch, "--help") == 0
+    text = capsys.readouterr().out
+    for name in digits.DEFAULT.settings():
+        if name != "dataset":
+            assert f"--{name}" in text
+
+
+def test_default_folder_names_what_differs():
+    from dataclasses import replace
+
+    assert str(cli.default_folder(digits.DEFAULT, digits.DEFAULT)) == "runs/digits-learned"
+    changed = replace(digits.DEFAULT, seed=3, gate="none")
+    assert str(cli.default_folder(changed, digits.DEFAULT)) == "runs/digits-none-seed=3"
+
+
+def test_configuration_survives_json():
+    assert Config.from_json(digits.DEFAULT.to_json()) == digits.DEFAULT
+    with pytest.raises(ValueError, match="not a configuration"):
+        Config.from_json({"model": "resnet20"})
+
+
+@pytest.mark.slow
+def test_digits_default_learns_a_sparse_gate(monkeypatch, tmp_path):
+    from lsg_jax import load_run
+
+    monkeypatch.setattr(sys, "argv", ["digits", "--output", str(tmp_path)])
+    cli.main(lambda: cli.train(digits.DEFAULT, "A test."))
+    run_ = load_run(tmp_path)
+    assert run_.history[-1]["test_accuracy"] >= 0.98
+    assert float(np.mean(run_.gate)) <= 0.12

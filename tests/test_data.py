@@ -1,0 +1,135 @@
+"""Augmentation by brute force, digits, and CIFAR-10 from a tiny folder that the test prepares with TFDS."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import registered
+
+from lsg_jax import data
+from lsg_jax.data import cifar10
+
+
+def test_augmented_images_are_windows_of_the_padded_image_or_its_mirror():
+    images = np.random.default_rng(0).integers(0, 256, (40, 5, 6, 3), dtype=np.uint8)
+    flipped = 0
+    for image, out in zip(
+        images, np.asarray(data.augment(jax.random.key(0), images, padding=2, flip=True)), strict=True
+    ):
+        padded = np.pad(image, ((2, 2), (2, 2), (0, 0)))
+        windows = [padded[r : r + 5, c : c + 6] for r in range(5) for c in range(5)]
+        plain = any(np.array_equal(out, window) for window in windows)
+        mirrored = any(np.array_equal(out, window[:, ::-1]) for window in windows)
+        assert plain or mirrored
+        flipped += mirrored
+    assert 8 < flipped < 32
+
+
+def test_normalize_against_numpy():
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 2), dtype=np.uint8)
+    expected = (images / 255 - [0.4, 0.5]) / [0.2, 0.3]
+    for given in (images, (images / 255).astype(np.float32)):
+        np.testing.assert_allclose(data.normalize(jnp.asarray(given), (0.4, 0.5), (0.2, 0.3)), expected, atol=1e-5)
+
+
+def test_digits_are_complete_and_their_statistics_right():
+    digits = data.load("digits")
+    assert digits.train.images.shape == (1437, 16, 16, 1)
+    assert digits.test.images.shape == (360, 16, 16, 1)
+    assert set(digits.test.labels) == set(range(10))
+    np.testing.assert_allclose(digits.mean, (digits.train.images / 255).mean((0, 1, 2)), rtol=1e-9)
+    np.testing.assert_allclose(digits.std, (digits.train.images / 255).std((0, 1, 2)), rtol=1e-9)
+
+
+def test_holdout_is_disjoint_from_training():
+    whole, held = data.load("digits"), data.load("digits", train_examples=100, holdout=50)
+    np.testing.assert_array_equal(held.test.images, whole.train.images[:50])
+    np.testing.assert_array_equal(held.train.images, whole.train.images[50:150])
+
+
+@pytest.mark.parametrize("sizes", [{"train_examples": 0}, {"train_examples": 1438}, {"holdout": 1437}])
+def test_impossible_sizes_are_named(sizes):
+    with pytest.raises(ValueError, match=rf"got {next(iter(sizes.values()))}"):
+        data.load("digits", **sizes)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
+    with registered.skip_registration():
+
+        class Cifar10(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("3.0.2")
+            pkg_dir_path = tmp_path_factory.mktemp("package")
+
+            def _info(self):
+                names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+                features = {
+                    "id": tfds.features.Text(),
+                    "image": tfds.features.Image(shape=(32, 32, 3)),
+                    "label": tfds.features.ClassLabel(names=names),
+                }
+                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+            def _split_generators(self, download_manager):
+                return {"train": self._examples(range(20)), "test": self._examples(range(20, 30))}
+
+            def _generate_examples(self, which):
+                return self._examples(which)
+
+            def _examples(self, which):
+                for i in which:
+                    yield i, {"id": str(i), "image": images[i], "label": i % 10}
+
+    folder = tmp_path_factory.mktemp("tfds")
+    Cifar10(data_dir=folder, file_format="array_record").download_and_prepare()
+    return folder, images
+
+
+def test_cifar10_is_decoded_once_and_a_broken_cache_rebuilt(prepared, monkeypatch):
+    folder, images = prepared
+    monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
+    loaded = data.load("cifar10")
+    order = [int(np.argmin([np.abs(i.astype(int) - j).sum() for j in images])) for i in loaded.train.images]
+    assert sorted(order) == list(range(20))
+    np.testing.assert_array_equal(loaded.train.images, images[order])
+    np.testing.assert_array_equal(loaded.train.labels, np.asarray(order) % 10)
+    (cache,) = (folder / "cifar10" / "3.0.2").glob("lsg_jax-*.npz")
+    with monkeypatch.context() as patch:
+        patch.setattr(cifar10, "_decode", lambda *_: pytest.fail("decoded although cached"))
+        np.testing.assert_array_equal(data.load("cifar10").train.images, loaded.train.images)
+    content = cache.read_bytes()
+    for broken in (content[: len(content) // 2], content[:3000] + b"\x00\x01" * 50 + content[3100:]):
+        cache.write_bytes(broken)
+        np.testing.assert_array_equal(data.load("cifar10").train.images, loaded.train.images)
+        assert cache.read_bytes() == content
+    assert not list(cache.parent.glob("*.tmp"))
+
+
+def test_a_read_only_data_folder_is_left_alone(prepared, monkeypatch, tmp_path):
+    folder, _ = prepared
+    source = folder / "cifar10" / "3.0.2"
+    for cache in source.glob("lsg_jax-*.npz"):
+        cache.unlink()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    mode = source.stat().st_mode
+    source.chmod(0o555)
+    try:
+        data.load("cifar10", folder)
+        assert not list(source.glob("lsg_jax-*"))
+        assert len(list(tmp_path.glob("lsg_jax/*.npz"))) == 1
+    finally:
+        source.chmod(mode)
+
+
+def test_half_written_and_damaged_folders_are_named(tmp_path):
+    source = tmp_path / "cifar10" / "3.0.2"
+    source.mkdir(parents=True)
+    (source / "cifar10-train.array_record-00000-of-00001").write_bytes(b"half")
+    with pytest.raises(OSError, match=r"dataset_info.json is missing.*experiments.digits"):
+        data.load("cifar10", tmp_path)
+    (source / "dataset_info.json").write_text("{")
+    with pytest.raises(OSError, match="cannot be read as CIFAR-10"):
+        data.load("cifar10", tmp_path)
+    assert not list(source.glob("*.npz"))

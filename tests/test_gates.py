@@ -1,0 +1,147 @@
+"""The gate against NumPy in float64, written from Algorithm 1 and section 3.3, and hand-computed cases."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lsg_jax import gates
+
+SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6))
+MATRICES = hnp.arrays(np.float32, SHAPES, elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
+
+
+def paper_projection(gate):
+    """Algorithm 1 lines 7 and 8, in float64, column by column."""
+    gate = np.asarray(gate, np.float64)
+    columns = [np.clip(column / np.abs(column).max(), 0, 1) for column in gate.T]
+    return np.stack(columns, axis=1)
+
+
+def assert_constraint(projected):
+    projected = np.asarray(projected, np.float64)
+    assert np.all(projected.max(axis=-2) == 1)
+    assert np.all((projected >= 0) & (projected <= 1))
+
+
+@settings(deadline=None, max_examples=200)
+@given(MATRICES)
+def test_project_keeps_the_constraint_and_is_idempotent(gate):
+    for project in (gates.project, jax.jit(gates.project)):
+        projected = project(jnp.asarray(gate))
+        assert_constraint(projected)
+        chex.assert_trees_all_equal(project(projected), projected)
+
+
+@settings(deadline=None, max_examples=200)
+@given(hnp.arrays(np.float32, SHAPES, elements=st.floats(-1e3, 1e3, width=32)))
+def test_project_equals_the_paper_where_the_largest_magnitude_is_positive(gate):
+    largest = gate[np.abs(gate).argmax(axis=0), np.arange(gate.shape[1])]
+    columns = largest > 1e-30
+    expected = paper_projection(gate[:, columns]) if columns.any() else np.zeros((len(gate), 0))
+    np.testing.assert_allclose(gates.project(jnp.asarray(gate))[:, columns], expected, rtol=1e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ([0.5, 0.25, -1.0], [1, 0.5, 0]),
+        ([0, 0, 0], [1, 1, 1]),
+        ([-3, -1, -2], [0, 1, 0]),
+        ([1e-45, 0, 0], None),
+        ([3.4e38, 1.7e38, -3.4e38], [1, 0.5, 0]),
+        ([1e-38, 5e-39, 0], None),
+    ],
+)
+def test_project_on_hard_columns(column, expected):
+    projected = jax.jit(gates.project)(jnp.asarray(column, jnp.float32)[:, None])
+    assert_constraint(projected)
+    if expected is not None:
+        np.testing.assert_allclose(projected[:, 0], expected, rtol=1e-6)
+
+
+def test_project_in_bfloat16_and_under_vmap():
+    stack = np.random.default_rng(0).normal(size=(5, 10, 64)).astype(np.float32)
+    projected = jax.vmap(gates.project)(jnp.asarray(stack))
+    for one, gate in zip(projected, stack, strict=True):
+        assert_constraint(one)
+        chex.assert_trees_all_equal(one, gates.project(jnp.asarray(gate)))
+    half = gates.project(jnp.asarray(stack[0], jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
+    assert_constraint(half.astype(jnp.float32))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 2))
+def test_projected_update_against_algorithm_1_in_float64(seed, learning_rate):
+    rng = np.random.default_rng(seed)
+    gate = paper_projection(rng.uniform(0.01, 1, (10, 12))).astype(np.float32)
+    gradient = rng.normal(size=gate.shape).astype(np.float32) * 0.1
+    moved = gate.astype(np.float64) - learning_rate * gradient.astype(np.float64)
+    usable = (moved > 0).any(axis=0) & (moved.max(axis=0) >= -moved.min(axis=0))
+    optimizer = optax.chain(optax.sgd(learning_rate), gates.projection())
+    updates, _ = jax.jit(optimizer.update)(jnp.asarray(gradient), optimizer.init(gate), jnp.asarray(gate))
+    updated = optax.apply_updates(jnp.asarray(gate), updates)
+    np.testing.assert_allclose(updated[:, usable], paper_projection(moved[:, usable]), rtol=1e-5, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 2**32 - 1))
+def test_projection_lands_exactly_on_the_constraint(seed):
+    rng = np.random.default_rng(seed)
+    gate = jnp.asarray(paper_projection(rng.uniform(1e-6, 1, (10, 12))), jnp.float32)
+    step = jnp.asarray(rng.normal(size=gate.shape) * 10.0 ** rng.integers(-8, 3), jnp.float32)
+    updates, _ = gates.projection().update(step, optax.EmptyState(), gate)
+    assert_constraint(optax.apply_updates(gate, updates))
+
+
+def test_projection_keeps_a_degenerate_column():
+    gate = jnp.asarray([[1.0, 1.0, 1.0], [0.5, 0.25, 0.5]])
+    step = jnp.asarray([[-2.0, -0.5, jnp.nan], [-2.0, 0.0, 0.0]])
+    updates, _ = gates.projection().update(step, optax.EmptyState(), gate)
+    np.testing.assert_allclose(optax.apply_updates(gate, updates), [[1, 1, 1], [0.5, 0.5, 0.5]])
+
+
+def test_projection_needs_params():
+    with pytest.raises(ValueError, match="params"):
+        gates.projection().update(jnp.ones((2, 2)), optax.EmptyState())
+
+
+def test_fixed_is_appendix_c():
+    gate = np.asarray(gates.fixed(10, 6, 4))
+    assert gate.shape == (10, 64)
+    for row in range(10):
+        expected = np.zeros(64)
+        expected[6 * row : 6 * row + 6] = 1
+        expected[60:] = 1
+        np.testing.assert_array_equal(gate[row], expected)
+
+
+def test_tighten_density_and_ownership_by_hand():
+    gate = jnp.asarray([[1.0, 1.0, 1.0, 0.2], [0.4, 0.5, 1.0, 1.0]])
+    np.testing.assert_array_equal(gates.tighten(gate, 0.5), [[1, 1, 1, 0], [0, 1, 1, 1]])
+    assert float(gates.density(gate)) == pytest.approx(6.1 / 8)
+    owned = gates.ownership(gate, 0.5)
+    np.testing.assert_array_equal(owned.holds, [[1, 1, 1, 0], [0, 1, 1, 1]])
+    np.testing.assert_array_equal(owned.monopolised, [1, 1])
+    assert int(owned.shared) == 2
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: gates.init(0, 4),
+        lambda: gates.init(2, 2, 0.0),
+        lambda: gates.fixed(10, -1, 4),
+        lambda: gates.tighten(jnp.ones((2, 2)), 0.0),
+        lambda: gates.ownership(jnp.ones((2, 2)), 1.5),
+    ],
+)
+def test_bad_arguments_are_named(call):
+    with pytest.raises(ValueError, match="got"):
+        call()
