@@ -1,10 +1,13 @@
 """Augmentation by brute force, digits, and CIFAR-10 from a tiny folder that the test prepares with TFDS."""
 
+import io
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 from tensorflow_datasets.core import registered
 
 from lsg_jax import data
@@ -54,6 +57,13 @@ def test_impossible_sizes_are_named(sizes):
         data.load("digits", **sizes)
 
 
+def png(image):
+    encoded = io.BytesIO()
+    Image.fromarray(image).save(encoded, "PNG")
+    encoded.seek(0)
+    return encoded
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
@@ -80,7 +90,7 @@ def prepared(tmp_path_factory):
 
             def _examples(self, which):
                 for i in which:
-                    yield i, {"id": str(i), "image": images[i], "label": i % 10}
+                    yield i, {"id": str(i), "image": png(images[i]), "label": i % 10}
 
     folder = tmp_path_factory.mktemp("tfds")
     Cifar10(data_dir=folder, file_format="array_record").download_and_prepare()
