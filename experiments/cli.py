@@ -43,7 +43,7 @@ def main(command: Callable[[], None]) -> None:
         _fail(str(error))
 
 
-def parse(options: type[_Options], default: Any, description: str) -> _Options:
+def parse(options: type[_Options], description: str, default: Any = tyro.MISSING_NONPROP) -> _Options:
     """Parses the command line with tyro; what it rejects becomes one line and exit status 2."""
     stderr = io.StringIO()
     try:
@@ -61,7 +61,7 @@ def parse(options: type[_Options], default: Any, description: str) -> _Options:
 
 def train(default: Config, description: str) -> None:
     """Trains, or resumes, the run that the command line describes; then shows what was learned."""
-    config = parse(Config, default, description)
+    config = parse(Config, description, default)
     folder = config.run.output or default_folder(config, default)
     model = models.create(config.model, 10)
     _check_writable(folder)

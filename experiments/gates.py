@@ -36,6 +36,4 @@ def show(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    cli.main(lambda: show(cli.parse(Options, tyro.MISSING, __doc__ or "")))
+    cli.main(lambda: show(cli.parse(Options, __doc__ or "")))

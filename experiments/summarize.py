@@ -104,4 +104,4 @@ def write(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    cli.main(lambda: write(cli.parse(Options, tyro.MISSING, __doc__ or "")))
+    cli.main(lambda: write(cli.parse(Options, __doc__ or "")))

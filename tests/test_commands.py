@@ -1,11 +1,13 @@
 """The command line: each wrong input gives one line and exit status 2, and leaves nothing on disk."""
 
+import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import cli, digits
+from experiments import cli, digits, gates, summarize
 from lsg_jax.config import Config
 
 
@@ -86,6 +88,24 @@ def test_help_names_every_option(monkeypatch, capsys):
     for name in digits.DEFAULT.settings():
         if name != "dataset":
             assert f"--{name}" in text
+
+
+def test_gates_and_summarize_refuse_what_is_no_run(monkeypatch, capsys, tmp_path):
+    for module, arguments in ((gates, ["--run", tmp_path / "none"]), (summarize, [tmp_path / "none"])):
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        act = module.show if module is gates else module.write
+        with pytest.raises(SystemExit) as stop:
+            cli.main(lambda act=act, module=module: act(cli.parse(module.Options, "A test.")))
+        assert stop.value.code == 2
+        assert "is not a run folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_readme_shows_the_committed_results():
+    root = Path(__file__).parents[1]
+    page = (root / "README.md").read_text()
+    for file in (root / "results").glob("*.json"):
+        assert summarize.insert(page, file.stem, summarize.table(json.loads(file.read_text()))) == page
 
 
 def test_default_folder_names_what_differs():
