@@ -2,6 +2,8 @@
 
 import json
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -70,16 +72,16 @@ def test_an_output_that_is_a_file_or_another_folder_is_refused(monkeypatch, caps
 
 
 def test_missing_data_says_what_to_do(monkeypatch, capsys, tmp_path):
-    from lsg_jax.data import cifar10
+    def offline(*_, **__):
+        raise urllib.error.URLError("no network")
 
-    def offline(data_dir, source):
-        raise OSError(f"{source} is missing; {cifar10._HELP}")
-
-    monkeypatch.setattr(cifar10, "_prepare", offline)
-    output = tmp_path / "run"
-    assert run(monkeypatch, "--data-dir", tmp_path / "data", "--output", output, default=Config()) == 2
-    assert "experiments.digits" in capsys.readouterr().err
-    assert not output.exists()
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    assert run(monkeypatch, "--data-dir", tmp_path / "data", "--output", tmp_path / "run", default=Config()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "data" / "cifar10" / "3.0.2" / "dataset_info.json") in line
+    assert "--data-dir" in line
+    assert "experiments.digits" in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_names_every_option(monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 _HELP = "or try `python -m experiments.digits`, which needs no download"
 
@@ -42,9 +44,11 @@ def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str
 def _prepare(data_dir: Path, source: Path) -> None:
     if source.exists() and any(source.iterdir()):
         raise OSError(f"{source / 'dataset_info.json'} is missing, so {source} is half-written; remove it, {_HELP}")
-    import tensorflow_datasets as tfds
-
     try:
+        # TFDS retries for minutes and leaves folders behind, so ask first whether the archive can be reached at all.
+        urllib.request.urlopen(urllib.request.Request(_ARCHIVE, method="HEAD"), timeout=10).close()
+        import tensorflow_datasets as tfds
+
         builder = tfds.builder("cifar10", data_dir=data_dir, file_format="array_record")
         builder.download_and_prepare()
     except Exception as error:  # TFDS raises whatever its transport raises
