@@ -2,7 +2,10 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: quickstart test test-slow check results-digits
+# Where a prepared CIFAR-10 lies, if not in TFDS's own folder: make CIFAR10=--data-dir=PATH results-cifar10
+CIFAR10 ?=
+
+.PHONY: quickstart test test-slow check results-digits results-cifar10 results-schedules
 
 quickstart: .venv/installed
 	.venv/bin/python -m experiments.digits --gate=learned
@@ -13,14 +16,30 @@ test: .venv/installed-dev check
 test-slow: .venv/installed-dev
 	.venv/bin/python -m pytest -q -m slow
 
-# The digits table and picture of the README, about 20 minutes on 2 cores; repeat it to resume.
+# The tables and the picture of the README; repeat a target to resume it. On 2 cores: 15 minutes,
 results-digits: .venv/installed
 	for seed in 0 1 2 3 4; do for gate in learned none fixed; do \
 		.venv/bin/python -m experiments.digits --gate=$$gate --seed=$$seed \
 			--output=runs/digits-$$gate-seed$$seed || exit; done; done
-	.venv/bin/python -m experiments.summarize --name digits runs/digits-*-seed*
-	.venv/bin/python -m experiments.gates --run runs/digits-learned-seed0 --against runs/digits-none-seed0 \
-		--output results/gates.png
+	.venv/bin/python -m experiments.summarize --name=digits \
+		runs/digits-none-seed* runs/digits-learned-seed* runs/digits-fixed-seed*
+	.venv/bin/python -m experiments.gates --run=runs/digits-learned-seed0 --against=runs/digits-none-seed0 \
+		--output=results/gates.png
+
+# 20 minutes,
+results-cifar10: .venv/installed
+	for gate in learned none; do .venv/bin/python -m experiments.cifar10 --gate=$$gate --epochs=3 $(CIFAR10) \
+		--output=runs/cifar10-$$gate-3epochs || exit; done
+	.venv/bin/python -m experiments.summarize --name=cifar10 runs/cifar10-none-3epochs runs/cifar10-learned-3epochs
+
+# and 30 minutes.
+results-schedules: .venv/installed
+	for schedule in cosine step; do \
+		for seed in 0 1 2; do .venv/bin/python -m experiments.digits --holdout=300 --schedule=$$schedule \
+			--seed=$$seed --output=runs/schedule-digits-$$schedule-seed$$seed || exit; done; \
+		.venv/bin/python -m experiments.cifar10 --epochs=12 --train-examples=15000 --holdout=5000 \
+			--schedule=$$schedule $(CIFAR10) --output=runs/schedule-cifar10-$$schedule || exit; done
+	.venv/bin/python -m experiments.summarize --name=schedules --by dataset schedule -- runs/schedule-*
 
 check: .venv/installed-dev
 	.venv/bin/ruff check .

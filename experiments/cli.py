@@ -32,7 +32,7 @@ def main(command: Callable[[], None]) -> None:
         print("saved; repeat the same command to resume", file=sys.stderr)
         sys.exit(128 + stop.signum)
     except KeyboardInterrupt:
-        print("stopped before training began; nothing is lost", file=sys.stderr)
+        print("stopped; what was saved is kept, repeat the same command to go on", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except Diverged as error:
         print(f"error: {error}", file=sys.stderr)
@@ -63,9 +63,9 @@ def train(default: Config, description: str) -> None:
     """Trains, or resumes, the run that the command line describes; then shows what was learned."""
     config = parse(Config, description, default)
     folder = config.run.output or default_folder(config, default)
-    model = models.create(config.model, 10)
     _check_writable(folder)
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.train_examples, config.data.holdout)
+    model = models.create(config.model, len(dataset.class_names))
     config = config.resolve(len(dataset.train.labels), len(dataset.class_names), model.num_filters)
     check_folder(config, folder)
     if config.gate == "learned":

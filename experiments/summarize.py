@@ -35,46 +35,53 @@ class Options:
     """The run folders."""
     name: str = "digits"
     """The table's name: results/NAME.json is written, and the README's part between its marks."""
+    by: tuple[str, ...] = ("gate",)
+    """The settings that tell the rows of the table apart; runs that agree in them are averaged."""
 
 
-def gather(runs: tuple[Path, ...]) -> dict[str, Any]:
-    """Returns each run's last metric line and command, and the mean and standard deviation (n - 1) per gate."""
+def gather(runs: tuple[Path, ...], by: tuple[str, ...]) -> dict[str, Any]:
+    """Returns each run's command and last metric line, and mean and standard deviation (n - 1) per group of runs."""
     described: list[dict[str, Any]] = []
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for path in runs:
         run = load_run(path)
-        if len(run.history) != run.config.optimizer.epochs:
-            raise ValueError(f"{path} has {len(run.history)} of {run.config.optimizer.epochs} epochs; finish it first")
+        settings = run.config.settings()
+        if unknown := set(by) - set(settings):
+            raise ValueError(f"--by knows no setting {sorted(unknown)[0]!r}; choose among: {', '.join(settings)}")
+        if len(run.history) != settings["epochs"]:
+            raise ValueError(f"{path} has {len(run.history)} of {settings['epochs']} epochs; finish it first")
+        flags = [f"--{name}={value}" for name, value in settings.items() if value is not None and name != "dataset"]
+        command = shlex.join(["python", "-m", f"experiments.{settings['dataset']}", *flags])
         speed = float(np.median([line["images_per_second"] for line in run.history]))
         last = run.history[-1] | {"images_per_second": speed}
-        described.append({"gate": run.config.gate, "settings": run.config.settings(), "last": last})
-    described.sort(key=lambda each: (each["gate"], each["settings"]["seed"]))
-    groups: dict[str, Any] = {}
-    for gate in ("none", "learned", "fixed"):
-        chosen = [each["last"] for each in described if each["gate"] == gate]
-        if chosen:
-            columns = {measure: [line[measure] for line in chosen] for measure in MEASURES}
-            groups[gate] = {"runs": len(chosen), "epochs": chosen[0]["epoch"] + 1} | {
-                measure: {
-                    "mean": float(np.mean(values)),
-                    "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-                }
-                for measure, values in columns.items()
-            }
-    return {"groups": groups, "runs": described}
+        described.append({"command": command, "last": last})
+        groups.setdefault(tuple(settings[name] for name in by), []).append(last)
+    return {"groups": [_statistics(by, values, chosen) for values, chosen in groups.items()], "runs": described}
+
+
+def _statistics(by: tuple[str, ...], values: tuple[Any, ...], chosen: list[dict[str, Any]]) -> dict[str, Any]:
+    group: dict[str, Any] = {"by": dict(zip(by, values, strict=True)), "runs": len(chosen)}
+    group["epochs"] = chosen[0]["epoch"] + 1
+    for measure in MEASURES:
+        column = [line[measure] for line in chosen]
+        spread = float(np.std(column, ddof=1)) if len(column) > 1 else None
+        group[measure] = {"mean": float(np.mean(column)), "std": spread}
+    return group
 
 
 def table(summary: dict[str, Any]) -> str:
     """Returns the Markdown table of a summary."""
-    lines = ["| gate | runs | epochs | " + " | ".join(MEASURES.values()) + " |", "| --- " * (3 + len(MEASURES)) + "|"]
-    for gate, group in summary["groups"].items():
-        cells = []
+    heads = [*summary["groups"][0]["by"], "runs", "epochs", *MEASURES.values()]
+    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    for group in summary["groups"]:
+        cells = [*map(str, group["by"].values()), str(group["runs"]), str(group["epochs"])]
         for measure in MEASURES:
             digits = 0 if measure == "images_per_second" else 4
             cell = f"{group[measure]['mean']:.{digits}f}"
             if group[measure]["std"] is not None:
                 cell += f" ± {group[measure]['std']:.{digits}f}"
             cells.append(cell)
-        lines.append(f"| {gate} | {group['runs']} | {group['epochs']} | " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -91,7 +98,7 @@ def write(options: Options) -> None:
     if not options.runs:
         raise ValueError("name at least one run folder")
     readme = Path("README.md")
-    summary = gather(options.runs)
+    summary = gather(options.runs, options.by)
     summary["command"] = "python -m experiments.summarize " + shlex.join(sys.argv[1:])
     summary["versions"] = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     summary["device"] = jax.devices()[0].device_kind

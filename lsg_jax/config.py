@@ -54,7 +54,7 @@ class GateConfig:
     gate_loss_weight: float = 1.0
     """Lambda: the weight of the LSG cost."""
     sparsity_weight: float | None = None
-    """a: the weight of the sparsity term (default: the one that fits the number of gated steps)."""
+    """a: the weight of the sparsity term (default: the one that fits the number of gated steps; 0 unless learned)."""
     sparsity_target: float | None = None
     """s: the L1 norm that the gate is pulled to, in [K, C K] (default: K, one class a filter)."""
     period: int = 3
@@ -141,7 +141,9 @@ class Config:
             f"such that {num_filters} minus it divides by {num_classes} classes, as {num_filters % num_classes} does",
         )
         weight = self.lsg.sparsity_weight
-        if weight is None:
+        if weight is None and self.gate != "learned":
+            weight = 0.0
+        elif weight is None:
             gated = schedule.gated_epochs(
                 self.optimizer.epochs,
                 gate=self.gate,

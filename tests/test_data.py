@@ -1,6 +1,8 @@
 """Augmentation by brute force, digits, and CIFAR-10 from a tiny folder that the test prepares with TFDS."""
 
 import io
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -115,6 +117,31 @@ def test_cifar10_is_decoded_once_and_a_broken_cache_rebuilt(prepared, monkeypatc
         np.testing.assert_array_equal(data.load("cifar10").train.images, loaded.train.images)
         assert cache.read_bytes() == content
     assert not list(cache.parent.glob("*.tmp"))
+
+
+def test_two_processes_may_build_the_cache_at_once(prepared):
+    folder, _ = prepared
+    source = folder / "cifar10" / "3.0.2"
+    for cache in source.glob("lsg_jax-*.npz"):
+        cache.unlink()
+    code = "import sys; from lsg_jax import data; print(data.load('cifar10', sys.argv[1]).train.labels.sum())"
+    command = [sys.executable, "-c", code, str(folder)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert printed == ["90\n", "90\n"]
+    assert len(list(source.glob("lsg_jax-*"))) == 1
+    assert not list(source.glob("*.tmp"))
+
+
+def test_tensorflow_is_never_imported(prepared):
+    code = (
+        "import sys; from lsg_jax import data; data.load('cifar10', sys.argv[1]); sys.exit('tensorflow' in sys.modules)"
+    )
+    folder, _ = prepared
+    for cache in (folder / "cifar10" / "3.0.2").glob("lsg_jax-*.npz"):
+        cache.unlink()
+    assert subprocess.run([sys.executable, "-c", code, str(folder)], check=False).returncode == 0
 
 
 def test_a_read_only_data_folder_is_left_alone(prepared, monkeypatch, tmp_path):

@@ -100,6 +100,30 @@ def test_projection_lands_exactly_on_the_constraint(seed):
     assert_constraint(optax.apply_updates(gate, updates))
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_projection_moves_many_gates_at_once_in_each_dtype(dtype, compiled):
+    rng = np.random.default_rng(0)
+    stack = jax.vmap(gates.project)(jnp.asarray(rng.uniform(size=(7, 10, 64)), dtype))
+    steps = jnp.asarray(rng.normal(size=stack.shape), dtype)
+    transform = gates.projection()
+
+    def move(gate, step):
+        return optax.apply_updates(gate, transform.update(step, optax.EmptyState(), gate)[0])
+
+    move_all = jax.vmap(move)
+    moved = (jax.jit(move_all) if compiled else move_all)(stack, steps)
+    assert moved.dtype == dtype
+    assert_constraint(moved)
+    for one, gate, step in zip(moved, stack, steps, strict=True):
+        total = np.asarray(gate, np.float64) + np.asarray(step, np.float64)
+        usable = (total > 0).any(axis=0) & (total.max(axis=0) >= -total.min(axis=0))
+        tolerance = 4 * float(jnp.finfo(dtype).eps)
+        np.testing.assert_allclose(
+            np.asarray(one, np.float64)[:, usable], paper_projection(total[:, usable]), atol=tolerance * 10
+        )
+
+
 def test_projection_keeps_a_degenerate_column():
     gate = jnp.asarray([[1.0, 1.0, 1.0], [0.5, 0.25, 0.5]])
     step = jnp.asarray([[-2.0, -0.5, jnp.nan], [-2.0, 0.0, 0.0]])

@@ -131,6 +131,11 @@ def test_default_sparsity_weight_grows_differences_by_exp_20():
     assert (1 / (1 - 0.1 * weight)) ** 440 == pytest.approx(np.exp(20), rel=1e-6)
 
 
+@pytest.mark.parametrize("gate", ["fixed", "none"])
+def test_a_gate_that_does_not_move_has_no_sparsity_penalty(gate):
+    assert Config(gate=gate).resolve(49664, 10, 64).lsg.sparsity_weight == 0
+
+
 def test_step_schedule():
     rate = schedule.learning_rate("step", 0.1, 100)
     assert [float(rate(s)) for s in (0, 49, 51, 74, 76, 99)] == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])

@@ -91,7 +91,7 @@ def _user_cache() -> Path:
 
 def _read(cache: Path) -> dict[str, np.ndarray] | None:
     try:
-        with np.load(cache, allow_pickle=False) as archive:
+        with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: archive[key] for key in _KEYS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
