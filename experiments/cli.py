@@ -3,15 +3,13 @@
 import contextlib
 import io
 import logging
-import os
-import signal
+import re
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import jax
 import numpy as np
 import tyro
 
@@ -31,15 +29,10 @@ def main(command: Callable[[], None]) -> None:
     except Interrupted as stop:
         print("saved; repeat the same command to resume", file=sys.stderr)
         sys.exit(128 + stop.signum)
-    except KeyboardInterrupt:
-        print("stopped; what was saved is kept, repeat the same command to go on", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
     except Diverged as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except (ValueError, OSError) as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) or os.environ.get("LSG_JAX_TRACEBACK"):
-            raise
         _fail(str(error))
 
 
@@ -54,16 +47,17 @@ def parse(options: type[_Options], description: str, default: Any = tyro.MISSING
             raise
         words = "".join(" " if character in "╭╮╰╯│─" else character for character in stderr.getvalue()).split()
         message = " ".join(words).split("For full helptext")[0].split(" Argument helptext:")[0].strip()
-        for noise in ("Value error ", "Error parsing Config: ", "Unrecognized options "):
-            message = message.removeprefix(noise)
+        message = re.sub(r"^(Value error |Error parsing Config: |Unrecognized options )|Required options ", "", message)
+        message = re.sub(r"Missing from \S*/(\S+): ", r"missing option: ", message)
         _fail(f"{message}; see --help")
 
 
 def train(default: Config, description: str) -> None:
     """Trains, or resumes, the run that the command line describes; then shows what was learned."""
     config = parse(Config, description, default)
-    folder = config.run.output or default_folder(config, default)
-    _check_writable(folder)
+    folder = config.run.output.expanduser() if config.run.output else default_folder(config, default)
+    for each in (folder, folder / "checkpoints", folder / "figures"):
+        _check_writable(each)
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.train_examples, config.data.holdout)
     model = models.create(config.model, len(dataset.class_names))
     config = config.resolve(len(dataset.train.labels), len(dataset.class_names), model.num_filters)
@@ -79,7 +73,10 @@ def default_folder(config: Config, default: Config) -> Path:
     """Returns runs/<data set>-<gate>, followed by every setting that is not the command's default."""
     ours, theirs = config.settings(), default.settings()
     changed = [f"{name}={ours[name]}" for name in ours if ours[name] != theirs[name] and name != "gate"]
-    return Path("runs") / "-".join([config.data.dataset, config.gate, *changed]).replace("/", "_")
+    name = "-".join([config.data.dataset, config.gate, *changed]).replace("/", "_")
+    if len(name) > 200:
+        raise ValueError(f"so many settings make too long a folder name ({len(name)} characters); give --output")
+    return Path("runs") / name
 
 
 def save_figure(figure: Any, file: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import cli
-from lsg_jax import load_run, plots
+from lsg_jax import gates, load_run, plots
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ def show(options: Options) -> None:
     """Writes the picture that the options describe."""
     runs = [(path, load_run(path)) for path in (options.run, options.against) if path is not None]
     titles = {
-        f"{i + 1}. {path.name}: density {run.history[-1]['density']:.3f}": np.asarray(run.gate)
+        f"{i + 1}. {path.name}: density {float(gates.density(run.gate)):.3f}": np.asarray(run.gate)
         for i, (path, run) in enumerate(runs)
     }
     if runs[0][1].class_names != runs[-1][1].class_names:
         raise ValueError(f"{options.run} and {options.against} were trained on different classes")
     file = options.output or options.run / "figures" / "gates.png"
+    if file.is_dir() or file.suffix != ".png":
+        raise ValueError(f"--output must be a file that ends in .png, got {file}")
     cli.save_figure(plots.gate_matrices(titles, runs[0][1].class_names), file)
     print(file)
 

@@ -33,7 +33,7 @@ class Options:
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """The run folders."""
-    name: str = "digits"
+    name: str
     """The table's name: results/NAME.json is written, and the README's part between its marks."""
     by: tuple[str, ...] = ("gate",)
     """The settings that tell the rows of the table apart; runs that agree in them are averaged."""
@@ -43,6 +43,9 @@ def gather(runs: tuple[Path, ...], by: tuple[str, ...]) -> dict[str, Any]:
     """Returns each run's command and last metric line, and mean and standard deviation (n - 1) per group of runs."""
     described: list[dict[str, Any]] = []
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    alike: dict[tuple[Any, ...], dict[str, Any]] = {}
+    if len({path.resolve() for path in runs}) < len(runs):
+        raise ValueError("a run is named twice")
     for path in runs:
         run = load_run(path)
         settings = run.config.settings()
@@ -55,7 +58,12 @@ def gather(runs: tuple[Path, ...], by: tuple[str, ...]) -> dict[str, Any]:
         speed = float(np.median([line["images_per_second"] for line in run.history]))
         last = run.history[-1] | {"images_per_second": speed}
         described.append({"command": command, "last": last})
-        groups.setdefault(tuple(settings[name] for name in by), []).append(last)
+        group = tuple(settings[name] for name in by)
+        others = {name: value for name, value in settings.items() if name != "seed"}
+        if others != alike.setdefault(group, others):
+            different = next(name for name in others if others[name] != alike[group][name])
+            raise ValueError(f"{path} differs from the others in --{different}; name that in --by or leave the run out")
+        groups.setdefault(group, []).append(last)
     return {"groups": [_statistics(by, values, chosen) for values, chosen in groups.items()], "runs": described}
 
 
@@ -98,6 +106,8 @@ def write(options: Options) -> None:
     if not options.runs:
         raise ValueError("name at least one run folder")
     readme = Path("README.md")
+    if not readme.is_file():
+        raise ValueError("there is no README.md here; run this in the project's folder")
     summary = gather(options.runs, options.by)
     summary["command"] = "python -m experiments.summarize " + shlex.join(sys.argv[1:])
     summary["versions"] = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}

@@ -1,7 +1,7 @@
 """Runs on disk: Orbax checkpoints that hold theta and G together, and ``load_run`` to open them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -54,25 +54,40 @@ class Checkpoints:
         """The step of the newest complete checkpoint, None where there is none."""
         return self._manager.latest_step()
 
-    def save(self, step: int, variables: Any, training: Any, run: dict[str, Any]) -> None:
-        """Saves the checkpoint of ``step``; an interrupted save leaves the earlier ones as they were."""
+    def save(
+        self, step: int, variables: Any, training: Any, run: dict[str, Any], metrics: dict[str, Any] | None
+    ) -> None:
+        """Saves the checkpoint of ``step``; an interrupted save leaves the earlier ones as they were.
+
+        ``metrics`` are what was measured of these very variables, None in the middle of an epoch.
+        """
         items = ocp.args.Composite(
             variables=ocp.args.StandardSave(variables),
             training=ocp.args.StandardSave(training),
             run=ocp.args.JsonSave(run),
         )
-        history = run["history"]
-        self._manager.save(step, args=items, metrics=history[-1] if history else None, force=True)
+        self._manager.save(step, args=items, metrics=metrics, force=True)
 
     def describe(self, step: int) -> dict[str, Any]:
         """Returns the ``run`` item of a checkpoint."""
-        return self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
+        return self._restore(step, run=ocp.args.JsonRestore())["run"]
 
     def restore(self, step: int, **templates: Any) -> dict[str, Any]:
         """Returns the items named, each shaped like its template of arrays or ShapeDtypeStructs."""
         items = {name: ocp.args.StandardRestore(template) for name, template in templates.items()}
-        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-        return {name: restored[name] for name in templates}
+        return self._restore(step, **items)
+
+    def _restore(self, step: int, **items: Any) -> dict[str, Any]:
+        try:
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+            return {name: restored[name] for name in items}
+        except Exception as error:  # a damaged file surfaces as any of a dozen types
+            earlier = [other for other in self._manager.all_steps() if other < step]
+            advice = f"remove it to go back to step {max(earlier)}" if earlier else "there is no earlier one"
+            raise ValueError(
+                f"checkpoint {self._manager.directory / str(step)} is damaged or of another version "
+                f"({type(error).__name__}); {advice}"
+            ) from error
 
     def close(self) -> None:
         self._manager.close()
@@ -89,7 +104,7 @@ def describe(config: Config, dataset: Dataset, history: list[dict[str, Any]]) ->
     return {"config": config.to_json(), "data": data, "history": history}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A trained network opened for analysis; the functions batch their input and return NumPy arrays.
 
@@ -105,20 +120,21 @@ class Run:
     """
 
     config: Config
-    params: Any
-    batch_stats: Any
-    gate: jax.Array
+    params: Any = field(repr=False)
+    batch_stats: Any = field(repr=False)
+    gate: jax.Array = field(repr=False)
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
-    history: list[dict[str, Any]]
+    history: list[dict[str, Any]] = field(repr=False)
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def logits(self, images: Any, labels: Any = None) -> np.ndarray:
         """Returns f32[N, C] of the STD path, or of the LSG path where labels i32[N] are given.
 
-        Images are [N, H, W, channels], uint8 or floating point in [0, 1].
+        Images are [N, H, W, channels] of ``image_shape``, uint8 or floating point in [0, 1].
         """
+        images = self._checked(images)
         if labels is None:
             return self._batched(self._apply["__call__"], images)
         labels = np.asarray(labels)
@@ -132,11 +148,11 @@ class Run:
 
     def features(self, images: Any) -> np.ndarray:
         """Returns the pooled features a, f32[N, K]."""
-        return self._batched(self._apply["features"], images)
+        return self._batched(self._apply["features"], self._checked(images))
 
     def feature_maps(self, images: Any) -> np.ndarray:
         """Returns the last convolution's feature maps, f32[N, H', W', K]."""
-        return self._batched(self._apply["feature_maps"], images)
+        return self._batched(self._apply["feature_maps"], self._checked(images))
 
     @cached_property
     def _apply(self) -> dict[str, Callable[..., jax.Array]]:
@@ -148,17 +164,19 @@ class Run:
 
         return {name: jax.jit(partial(apply, name)) for name in ("__call__", "features", "feature_maps")}
 
-    def _batched(self, function: Callable[..., jax.Array], images: Any, *others: np.ndarray) -> np.ndarray:
+    def _checked(self, images: Any) -> np.ndarray:
         images = np.asarray(images)
-        if images.ndim != 4 or images.shape[-1] != len(self.mean) or not len(images):
-            raise ValueError(f"images must be [N, H, W, {len(self.mean)}] with N > 0, got shape {images.shape}")
+        if images.shape[1:] != self.image_shape or not len(images):
+            sizes = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"images must be [N, {sizes}] with N > 0, got shape {images.shape}")
         if images.dtype != np.uint8:
             if not np.issubdtype(images.dtype, np.floating):
                 raise ValueError(f"images must be uint8, or floating point in [0, 1], got {images.dtype}")
             if not (images.min() >= 0 and images.max() <= 1):
-                raise ValueError(
-                    f"floating-point images must lie in [0, 1], got {images.min()} to {images.max()}; divide by 255"
-                )
+                raise ValueError(f"floating-point images must lie in [0, 1], got {images.min()} to {images.max()}")
+        return images
+
+    def _batched(self, function: Callable[..., jax.Array], images: np.ndarray, *others: np.ndarray) -> np.ndarray:
         starts = range(0, len(images), _BATCH)
         return np.concatenate(
             [np.asarray(function(*(a[start : start + _BATCH] for a in (images, *others)))) for start in starts]
@@ -172,10 +190,11 @@ def load_run(path: str | Path) -> Run:
 
     Raises:
       FileNotFoundError: where ``path`` holds no checkpoint.
-      ValueError: where the checkpoint was written by another version.
+      ValueError: where the checkpoint is damaged or was written by another version; the message names it.
     """
     path = Path(path).expanduser()
-    folder, wanted = (path.parent, int(path.name)) if path.name.isdigit() else (path / "checkpoints", None)
+    one = path.name.isdigit() and path.parent.name == "checkpoints"
+    folder, wanted = (path.parent, int(path.name)) if one else (path / "checkpoints", None)
     if not folder.is_dir():
         raise FileNotFoundError(f"{path} is not a run folder: it has no checkpoints; train one with experiments.digits")
     checkpoints = Checkpoints(folder, read_only=True)

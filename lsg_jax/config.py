@@ -135,7 +135,7 @@ class Config:
         _require(num_filters <= target <= most, "sparsity-target", target, f"in [K, C K] = [{num_filters}, {most}]")
         shared = num_filters % num_classes if self.lsg.shared_filters is None else self.lsg.shared_filters
         _require(
-            0 <= shared <= num_filters and (num_filters - shared) % num_classes == 0,
+            self.gate != "fixed" or (0 <= shared <= num_filters and (num_filters - shared) % num_classes == 0),
             "shared-filters",
             shared,
             f"such that {num_filters} minus it divides by {num_classes} classes, as {num_filters % num_classes} does",

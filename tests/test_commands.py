@@ -48,6 +48,7 @@ def run(monkeypatch, *arguments, default=digits.DEFAULT):
         (["--holdout=1437"], "got 1437"),
         (["--checkpoint-every=0"], "got 0"),
         (["--colour=red"], "--colour"),
+        (["--data-dir=somewhere"], "leave out --data-dir somewhere"),
     ],
 )
 def test_wrong_input_is_one_line(monkeypatch, capsys, tmp_path, arguments, said):
@@ -93,7 +94,7 @@ def test_help_names_every_option(monkeypatch, capsys):
 
 
 def test_gates_and_summarize_refuse_what_is_no_run(monkeypatch, capsys, tmp_path):
-    for module, arguments in ((gates, ["--run", tmp_path / "none"]), (summarize, [tmp_path / "none"])):
+    for module, arguments in ((gates, ["--run", tmp_path / "none"]), (summarize, ["--name=t", tmp_path / "none"])):
         monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
         act = module.show if module is gates else module.write
         with pytest.raises(SystemExit) as stop:
@@ -103,10 +104,37 @@ def test_gates_and_summarize_refuse_what_is_no_run(monkeypatch, capsys, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_is_trained_shown_and_gathered(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("<!-- t -->\n<!-- /t -->\n")
+    for seed in (0, 1):
+        options = ["--model=tiny", "--epochs=2", "--train-examples=128", f"--seed={seed}", f"--output=~/run{seed}"]
+        monkeypatch.setattr(sys, "argv", ["digits", *options])
+        monkeypatch.setenv("HOME", str(tmp_path))
+        cli.train(digits.DEFAULT, "A test.")
+    text = capsys.readouterr().out
+    assert "gate density" in text
+    for picture in ("figures/gate.png", "figures/curves.png"):
+        assert (tmp_path / "run0" / picture).read_bytes().startswith(b"\x89PNG")
+    gates.show(gates.Options(tmp_path / "run0", tmp_path / "run1", tmp_path / "both.png"))
+    assert (tmp_path / "both.png").exists()
+    with pytest.raises(ValueError, match=r"ends in \.png"):
+        gates.show(gates.Options(tmp_path / "run0", output=tmp_path))
+    summarize.write(summarize.Options((tmp_path / "run0", tmp_path / "run1"), "t"))
+    lines = [json.loads((tmp_path / f"run{s}" / "metrics.jsonl").read_text().splitlines()[-1]) for s in (0, 1)]
+    accuracies = [line["test_accuracy"] for line in lines]
+    assert f"{np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}" in (tmp_path / "README.md").read_text()
+    with pytest.raises(ValueError, match="named twice"):
+        summarize.gather((tmp_path / "run0", tmp_path / "run0"), ("gate",))
+    capsys.readouterr()
+
+
 def test_the_readme_shows_the_committed_results():
     root = Path(__file__).parents[1]
     page = (root / "README.md").read_text()
-    for file in (root / "results").glob("*.json"):
+    files = list((root / "results").glob("*.json"))
+    assert files
+    for file in files:
         assert summarize.insert(page, file.stem, summarize.table(json.loads(file.read_text()))) == page
 
 

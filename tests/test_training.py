@@ -1,7 +1,9 @@
 """Costs and steps against NumPy, the alternation, and a run that is stopped and resumed."""
 
 import dataclasses
+import itertools
 import json
+import multiprocessing
 
 import chex
 import jax
@@ -11,37 +13,18 @@ import optax
 import pytest
 
 from lsg_jax import data, gates, load_run, losses, models
+from lsg_jax.checkpoint import Checkpoints
 from lsg_jax.config import Config, DataConfig, OptimizerConfig
-from lsg_jax.models.network import Conv, GatedNetwork
 from lsg_jax.training import loop, schedule, steps
 from lsg_jax.training import state as states
 
 WEIGHTS = losses.Weights(0.7, 0.05, 5.0)
 
 
-class Tiny(GatedNetwork):
-    """One convolution, so that a step can be followed by hand."""
-
-    num_filters = 4
-
-    def setup(self):
-        self.conv = Conv(4)
-        self.norm = models.network.nn.BatchNorm(momentum=0.9)
-        self.classifier = models.network.nn.Dense(self.num_classes)
-
-    def feature_maps(self, images, train=False):
-        return models.network.nn.relu(self.norm(self.conv(images), use_running_average=not train))
-
-
-@pytest.fixture(autouse=True)
-def tiny_model(monkeypatch):
-    monkeypatch.setitem(models.MODELS, "tiny", Tiny)
-
-
 def tiny_state(gate_optimizer=None):
     return states.create(
         jax.random.key(0),
-        Tiny(3),
+        models.create("tiny", 3),
         (4, 4, 1),
         gates.init(3, 4),
         states.theta_optimizer(0.1, 0.9, 1e-2),
@@ -95,16 +78,64 @@ def test_gate_update_against_algorithm_1_in_numpy(step):
     np.testing.assert_allclose(step(state, given)[0].gate, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_theta_update_is_momentum_sgd_with_decay_on_kernels_only():
+def numpy_costs(params, gate, images, labels):
+    """Both paths' costs of the tiny network, from the convolution to the loss, in float64."""
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    maps = np.zeros((*images.shape[:3], 4))
+    for row in range(3):
+        for column in range(3):
+            window = padded[:, row : row + images.shape[1], column : column + images.shape[2]]
+            maps += window @ params["conv"]["kernel"][row, column]
+    mean, variance = maps.mean(axis=(0, 1, 2)), maps.var(axis=(0, 1, 2))
+    maps = (maps - mean) / np.sqrt(variance + 1e-5) * params["norm"]["scale"] + params["norm"]["bias"]
+    features = np.maximum(maps, 0).mean(axis=(1, 2))
+    std, lsg = (
+        numpy_cross_entropy(a @ params["classifier"]["kernel"] + params["classifier"]["bias"], labels)
+        for a in (features, features * gate[labels])
+    )
+    return std, 0.7 * (lsg + 0.05 * abs(np.abs(gate).sum() - 5))
+
+
+@pytest.mark.parametrize(
+    ("step", "cost"),
+    [
+        (steps.std_step, lambda std, lsg: std),
+        (steps.lsg_step, lambda std, lsg: lsg),
+        (steps.joint_step, lambda std, lsg: std + lsg),
+    ],
+)
+def test_theta_follows_the_cost_with_decay_on_kernels_only(step, cost):
+    gate = gates.project(jax.random.uniform(jax.random.key(3), (3, 4)))
+    state, given = dataclasses.replace(tiny_state(), gate=gate), batch()
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64).copy(), state.params)
+    gate, images, labels = (np.asarray(array) for array in (gate, *given))
+    after, measured = step(state, given)
+    assert float(measured["loss"]) == pytest.approx(cost(*numpy_costs(params, gate, images, labels)), rel=1e-5)
+    for (path, leaf), moved in zip(jax.tree.leaves_with_path(params), jax.tree.leaves(after.params), strict=True):
+        for index in np.ndindex(leaf.shape):
+            value, sides = leaf[index], []
+            for shift in (1e-5, -1e-5):
+                leaf[index] = value + shift
+                sides.append(cost(*numpy_costs(params, gate, images, labels)))
+            leaf[index] = value
+            slope = (sides[0] - sides[1]) / 2e-5 + (1e-2 * value if path[-1].key == "kernel" else 0)
+            assert moved[index] == pytest.approx(value - 0.1 * slope, abs=2e-5), (path, index)
+
+
+def test_theta_has_momentum():
     state, given = tiny_state(), batch()
-    before = jax.tree.map(np.asarray, state.params["classifier"])
+    start = np.asarray(state.params["classifier"]["bias"])
     features, labels = features_of(state, given.images), np.asarray(given.labels)
-    logits = features @ before["kernel"].astype(np.float64) + before["bias"]
-    error = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) - np.eye(3)[labels]) / len(labels)
-    after = steps.std_step(state, given)[0].params["classifier"]
-    kernel_gradient = features.T @ error + 1e-2 * before["kernel"]
-    np.testing.assert_allclose(after["kernel"], before["kernel"] - 0.1 * kernel_gradient, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(after["bias"], before["bias"] - 0.1 * error.sum(axis=0), rtol=1e-4, atol=1e-6)
+    kernel = np.asarray(state.params["classifier"]["kernel"], np.float64)
+    state, _ = steps.std_step(state, given)
+    first = np.asarray(state.params["classifier"]["bias"]) - start
+    error = jax.nn.softmax(features @ kernel + start) - np.eye(3)[labels]
+    np.testing.assert_allclose(first, -0.1 * error.mean(axis=0), rtol=1e-4, atol=1e-6)
+    features = features_of(state, given.images)
+    logits = features @ np.asarray(state.params["classifier"]["kernel"], np.float64) + start + first
+    second = np.asarray(steps.std_step(state, given)[0].params["classifier"]["bias"]) - start - first
+    error = jax.nn.softmax(logits) - np.eye(3)[labels]
+    np.testing.assert_allclose(second, 0.9 * first - 0.1 * error.mean(axis=0), rtol=1e-4, atol=1e-6)
 
 
 def test_std_step_and_frozen_gates_never_move_g():
@@ -139,6 +170,28 @@ def test_a_gate_that_does_not_move_has_no_sparsity_penalty(gate):
 def test_step_schedule():
     rate = schedule.learning_rate("step", 0.1, 100)
     assert [float(rate(s)) for s in (0, 49, 51, 74, 76, 99)] == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_cosine_schedule():
+    rate = schedule.learning_rate("cosine", 0.1, 100)
+    assert float(rate(0)) == pytest.approx(0.01)
+    assert float(rate(15)) == pytest.approx(0.1)
+    for step in (15, 40, 99):
+        assert float(rate(step)) == pytest.approx(0.05 * (1 + np.cos(np.pi * (step - 15) / 85)), rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("period", [1, 3, 4])
+@pytest.mark.parametrize("scheme", ["alternate", "joint"])
+@pytest.mark.parametrize("gate", ["learned", "none"])
+def test_gated_epochs_are_counted(gate, scheme, period):
+    options = {"gate": gate, "scheme": scheme, "period": period}
+    for phase, epochs in itertools.product(range(period), range(1, 14)):
+        counted = sum(schedule.path(epoch, phase=phase, **options) != "std" for epoch in range(epochs))
+        assert schedule.gated_epochs(epochs, phase=phase, **options) == counted
+
+
+def test_few_gated_steps_keep_the_gate_stable():
+    assert 1 / (1 - 0.1 * schedule.sparsity_weight(1, 0.1, 1.0)) == pytest.approx(np.e)
 
 
 def tiny_run(**changes):
@@ -235,6 +288,82 @@ def test_another_configuration_is_refused_by_name(tmp_path):
         loop.fit(other, dataset, tmp_path)
 
 
+def test_a_run_that_is_being_trained_is_refused(tmp_path):
+    config, dataset = tiny_run()
+    holder = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path,))
+    holder.start()
+    while not (tmp_path / "held").exists():
+        pass
+    try:
+        with pytest.raises(ValueError, match=f"being trained by process {holder.pid};"):
+            loop.fit(config, dataset, tmp_path / "run")
+    finally:
+        holder.kill()
+        holder.join()
+    assert len(loop.fit(config, dataset, tmp_path / "run")) == 4
+
+
+def hold(folder):
+    import time
+
+    (folder / "run").mkdir()
+    with loop._exclusive(folder / "run"):
+        (folder / "held").touch()
+        time.sleep(60)
+
+
+def test_a_run_without_its_config_file_goes_on(tmp_path):
+    config, dataset = tiny_run()
+    history = loop.fit(config, dataset, tmp_path)
+    for content in (None, "{"):
+        (tmp_path / "config.json").unlink() if content is None else (tmp_path / "config.json").write_text(content)
+        assert loop.fit(config, dataset, tmp_path) == history
+        assert Config.from_json(json.loads((tmp_path / "config.json").read_text())) == config
+
+
+def test_other_data_are_refused(tmp_path):
+    config, dataset = tiny_run()
+    loop.fit(config, dataset, tmp_path)
+    with pytest.raises(ValueError, match="other data"):
+        loop.fit(config, dataset._replace(mean=(0.5,)), tmp_path)
+
+
+def test_a_diverged_state_is_not_saved(tmp_path):
+    config, dataset = tiny_run()
+    config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, learning_rate=1e30))
+    with pytest.raises(loop.Diverged, match=r"in epoch 1 \(std\), step"):
+        loop.fit(config, dataset, tmp_path)
+    assert not any(path.name.isdigit() for path in (tmp_path / "checkpoints").iterdir())
+
+
+def test_the_last_three_and_the_best_checkpoint_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    arrays = {"a": jnp.ones(2)}
+    for step, accuracy in ((10, 0.5), (20, 0.9), (21, None), (30, 0.6), (40, 0.6), (50, 0.6)):
+        measured = None if accuracy is None else {"test_accuracy": accuracy}
+        checkpoints.save(step, arrays, arrays, {"history": []}, measured)
+    checkpoints.close()
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [20, 30, 40, 50]
+
+
+@pytest.mark.parametrize("item", ["run", "variables"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_too(tmp_path, item):
+    config, dataset = tiny_run()
+    loop.fit(config, dataset, tmp_path)
+    for file in (tmp_path / "checkpoints" / "12" / item).rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:10])
+    with pytest.raises(ValueError, match=r"checkpoints/12 is damaged .* remove it to go back to step 9"):
+        load_run(tmp_path)
+    assert load_run(tmp_path / "checkpoints" / "9").history[-1]["epoch"] == 2
+
+
+def test_a_run_folder_may_be_named_by_a_number(tmp_path):
+    config, dataset = tiny_run()
+    history = loop.fit(config, dataset, tmp_path / "7")
+    assert load_run(tmp_path / "7").history == history
+
+
 def test_load_run_evaluates_to_the_history(tmp_path):
     config, dataset = tiny_run()
     history = loop.fit(config, dataset, tmp_path)
@@ -248,7 +377,7 @@ def test_load_run_evaluates_to_the_history(tmp_path):
     assert run.history == history
     with pytest.raises(ValueError, match=r"in \[0, 9\]"):
         run.logits(images[:1], [10])
-    with pytest.raises(ValueError, match="divide by 255"):
+    with pytest.raises(ValueError, match="must lie in"):
         run.logits(images.astype(np.float32))
 
 

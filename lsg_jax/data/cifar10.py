@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-import tempfile
 import urllib.request
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
+
+from lsg_jax import cache
 
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -28,20 +29,26 @@ def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str
     """
     data_dir = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
     source = data_dir / "cifar10" / "3.0.2"
-    if not (source / "dataset_info.json").is_file():
+    info = source / "dataset_info.json"
+    if not info.is_file():
         _prepare(data_dir, source)
-    caches = [folder / f"lsg_jax-cifar10-{_fingerprint(source)}.npz" for folder in (source, _user_cache())]
-    for cache in caches:
-        if (arrays := _read(cache)) is not None:
+    if '"tfrecord"' in info.read_text():
+        raise OSError(
+            f"{source} holds TFRecord files, which only TensorFlow reads; give another --data-dir, and an ArrayRecord "
+            f"copy is made there, {_HELP}"
+        )
+    files = [folder / f"lsg_jax-cifar10-{_fingerprint(source)}.npz" for folder in (source, cache.folder())]
+    for file in files:
+        if (arrays := _read(file)) is not None:
             return arrays, _CLASSES
     arrays = _decode(data_dir, source)
-    for cache in caches:
-        if _write(cache, arrays):
-            break
+    any(_write(file, arrays) for file in files)
     return arrays, _CLASSES
 
 
 def _prepare(data_dir: Path, source: Path) -> None:
+    if not data_dir.is_dir() and data_dir.exists():
+        raise OSError(f"{data_dir} is a file; --data-dir must be a TFDS folder, {_HELP}")
     if source.exists() and any(source.iterdir()):
         raise OSError(f"{source / 'dataset_info.json'} is missing, so {source} is half-written; remove it, {_HELP}")
     try:
@@ -66,7 +73,9 @@ def _decode(data_dir: Path, source: Path) -> dict[str, np.ndarray]:
         for split in ("train", "test"):
             records = tfds.data_source("cifar10", data_dir=data_dir, split=split)
             images, labels = np.empty((len(records), 32, 32, 3), np.uint8), np.empty(len(records), np.int32)
-            for index in tqdm(range(len(records)), f"decoding CIFAR-10 {split}", unit=" images", leave=False):
+            for index in tqdm(
+                range(len(records)), f"decoding CIFAR-10 {split}", unit=" images", leave=False, disable=None
+            ):
                 record = records[index]
                 images[index], labels[index] = record["image"], record["label"]
             arrays |= {f"{split}_images": images, f"{split}_labels": labels}
@@ -85,32 +94,26 @@ def _fingerprint(source: Path) -> str:
     return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
 
 
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lsg_jax"
-
-
-def _read(cache: Path) -> dict[str, np.ndarray] | None:
+def _read(file: Path) -> dict[str, np.ndarray] | None:
     try:
-        with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: archive[key] for key in _KEYS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _write(cache: Path, arrays: dict[str, np.ndarray]) -> bool:
-    """Writes the cache in one rename, so that another process sees all of it or none; False where it cannot."""
+def _write(file: Path, arrays: dict[str, np.ndarray]) -> bool:
+    """Keeps the arrays for the next time; False where that is not possible."""
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+
+    # A folder may be marked read-only, which root could override but should not.
+    if file.parent.exists() and not file.parent.stat().st_mode & 0o222:
+        return False
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        if not cache.parent.stat().st_mode & 0o222:  # marked read-only, which root could override but should not
-            return False
-        with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".tmp", delete=False) as file:
-            try:
-                np.savez(file, allow_pickle=False, **arrays)
-                file.close()
-                os.replace(file.name, cache)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        cache.publish(file, save)
     except OSError:
         return False
     return True

@@ -69,6 +69,8 @@ def _cifar10(data_dir: Path | None) -> Dataset:
 
 
 def _digits(data_dir: Path | None) -> Dataset:
+    if data_dir is not None:
+        raise ValueError(f"digits come with scikit-learn and are read from no folder; leave out --data-dir {data_dir}")
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

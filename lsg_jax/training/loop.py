@@ -1,10 +1,12 @@
 """``fit``: the host picks the step of each epoch, and everything else runs on the device in segments of many steps."""
 
 import dataclasses
+import fcntl
 import json
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from jax import lax
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from lsg_jax import gates, losses, metrics, models
+from lsg_jax import cache, gates, losses, metrics, models
 from lsg_jax.checkpoint import Checkpoints, describe
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset, augment, normalize
@@ -40,7 +42,7 @@ class Interrupted(Exception):
 
 
 class Diverged(Exception):
-    """The loss of an epoch is not finite; nothing of that epoch was saved."""
+    """The loss is not finite; nothing of that was saved."""
 
 
 class Images(NamedTuple):
@@ -101,34 +103,51 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
       folder: the run folder; made where it does not exist.
 
     Raises:
-      ValueError: if the folder holds a run of another configuration.
+      ValueError: if the folder holds a run of another configuration or of other data, or is being trained already.
       Interrupted: after SIGINT or SIGTERM, once the state is saved.
-      Diverged: if the loss of an epoch is not finite.
+      Diverged: if the loss is not finite.
       OSError: if something cannot be written.
     """
     check_folder(config, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _exclusive(folder):
+        return _fit(config, dataset, folder)
+
+
+def _fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
     key = jax.random.key(config.seed)
     steps = len(dataset.train.labels) // config.optimizer.batch_size
     learning_rate = schedule.learning_rate(
         config.optimizer.schedule, config.optimizer.learning_rate, config.optimizer.epochs * steps
     )
     state = _initial_state(config, dataset, key, learning_rate)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
+    cache.publish(folder / "config.json", lambda file: file.write_text(json.dumps(config.to_json(), indent=2) + "\n"))
     checkpoints = Checkpoints(folder / "checkpoints")
     history: list[dict[str, Any]] = []
     total_loss = jnp.zeros(())
     try:
         if (latest := checkpoints.latest) is not None:
-            history = checkpoints.describe(latest)["history"]
+            saved = checkpoints.describe(latest)
+            history = saved["history"]
+            if saved["data"] != describe(config, dataset, history)["data"]:
+                raise ValueError(
+                    f"{folder} was trained on other data (its mean or classes differ); choose another --output"
+                )
             state, total_loss = _restore(checkpoints, latest, state, total_loss)
-            print(f"resuming at epoch {int(state.step) // steps}, step {int(state.step) % steps}", flush=True)
-        _rewrite(folder / "metrics.jsonl", history)
+            if len(history) < config.optimizer.epochs:
+                print(
+                    f"resuming in epoch {len(history) + 1}, after {int(state.step) % steps} of {steps} steps",
+                    flush=True,
+                )
+        lines = "".join(json.dumps(line) + "\n" for line in history)
+        cache.publish(folder / "metrics.jsonl", lambda file: file.write_text(lines))
         with _signals() as received, SummaryWriter(str(folder), purge_step=len(history)) as events:
 
             def save() -> None:
                 variables, training = _items(state, total_loss)
-                checkpoints.save(int(state.step), variables, training, describe(config, dataset, history))
+                whole = int(state.step) == len(history) * steps
+                measured = history[-1] if whole and history else None
+                checkpoints.save(int(state.step), variables, training, describe(config, dataset, history), measured)
 
             train, test = (Images(*map(jnp.asarray, split)) for split in (dataset.train, dataset.test))
             while len(history) < config.optimizer.epochs:
@@ -144,7 +163,8 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
                     std=dataset.std,
                 )
                 label = f"epoch {epoch + 1}/{config.optimizer.epochs} {path}"
-                print(f"{label}: compiling", end="\r", flush=True) if epoch < 2 else None
+                if epoch < 2 and sys.stdout.isatty():
+                    print(f"{label}: compiling", end="\r", flush=True)
                 state, total_loss = segment(state, total_loss, train, key, epoch, 0, 0)  # compiles, runs no step
                 jax.block_until_ready(total_loss)
                 began = time.perf_counter()
@@ -152,18 +172,18 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
                 for start, stop, bar in _segments(position, steps, label, config.optimizer.batch_size):
                     state, total_loss = segment(state, total_loss, train, key, epoch, start, stop)
                     jax.block_until_ready(total_loss)
+                    if not math.isfinite(float(total_loss)):
+                        raise Diverged(
+                            f"the loss is {float(total_loss)} in epoch {epoch + 1} ({path}), step {stop} of {steps}, "
+                            f"at learning rate {float(learning_rate(int(state.step) - 1)):.4g}; it was not saved, "
+                            "try a smaller --learning-rate or --sparsity-weight in a new folder"
+                        )
                     if received and stop < steps:
                         bar.close()
                         save()
                         raise Interrupted(received[0])
                 seconds = time.perf_counter() - began
                 loss = float(total_loss) / steps
-                if not math.isfinite(loss):
-                    raise Diverged(
-                        f"the loss of epoch {epoch + 1} ({path}) is {loss} at learning rate "
-                        f"{float(learning_rate(int(state.step) - 1)):.4g}; the last checkpoint is kept, "
-                        "try a smaller --learning-rate or --sparsity-weight in a new folder"
-                    )
                 line = {
                     "epoch": epoch,
                     "path": path,
@@ -194,19 +214,27 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
 
 def check_folder(config: Config, folder: Path) -> None:
     """Raises ValueError if ``folder`` holds a run of another configuration, with the differences; writes nothing."""
-    file = folder / "config.json"
-    if not file.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ValueError(f"{folder} is not empty and holds no run; choose another --output")
+    if not folder.is_dir() or not any(path.name != "lock" for path in folder.iterdir()):
         return
-    try:
-        found = Config.from_json(json.loads(file.read_text()))
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{file} cannot be read ({error}); choose another --output") from error
-    theirs, ours = found.settings(), config.settings()
+    theirs, ours = _stored_config(folder).settings(), config.settings()
     different = [f"--{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]]
     if different:
         raise ValueError(f"{folder} holds another run: {'; '.join(different)}; choose another --output")
+
+
+def _stored_config(folder: Path) -> Config:
+    """Returns the configuration in config.json or, where that is missing or damaged, in the newest checkpoint."""
+    try:
+        return Config.from_json(json.loads((folder / "config.json").read_text()))
+    except (OSError, ValueError, AttributeError) as error:
+        if (folder / "checkpoints").is_dir():
+            checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+            try:
+                if (latest := checkpoints.latest) is not None:
+                    return Config.from_json(checkpoints.describe(latest)["config"])
+            finally:
+                checkpoints.close()
+        raise ValueError(f"{folder} is not empty and holds no run; choose another --output") from error
 
 
 def _initial_state(config: Config, dataset: Dataset, key: jax.Array, learning_rate: Any) -> TrainState:
@@ -271,7 +299,13 @@ def _segments(start: int, stop: int, label: str, batch_size: int) -> Iterator[tu
     """Yields (start, stop, bar) of segments that take about a second each, whatever the machine."""
     length = 1
     with tqdm(
-        total=stop * batch_size, initial=start * batch_size, desc=label, unit=" images", leave=False, unit_scale=True
+        total=stop * batch_size,
+        initial=start * batch_size,
+        desc=label,
+        unit=" images",
+        leave=False,
+        unit_scale=True,
+        disable=None,
     ) as bar:
         while start < stop:
             end = min(start + length, stop)
@@ -283,12 +317,30 @@ def _segments(start: int, stop: int, label: str, batch_size: int) -> Iterator[tu
 
 
 @contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock, which the system takes back when the process ends, however it ends."""
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise ValueError(
+                f"{folder} is being trained by process {file.read().strip()}; wait for it or choose another --output"
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+@contextmanager
 def _signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM instead of dying of them; a second one of either dies as usual."""
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def receive(number: int, _: Any) -> None:
+        os.write(2, b"\nstopping after this segment; once more to stop at once\n")
         received.append(number)
         for each, handler in before.items():
             signal.signal(each, handler)
@@ -300,12 +352,6 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _rewrite(file: Path, history: list[dict[str, Any]]) -> None:
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
-    os.replace(temporary, file)
 
 
 def _append(file: Path, line: dict[str, Any]) -> None:

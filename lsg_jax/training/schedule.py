@@ -6,7 +6,7 @@ import optax
 
 SCHEDULES = ("cosine", "step")
 
-# A gate becomes sparse after log(1 / first difference) / (epsilon a) LSG steps; README, "How to choose a and s".
+# A gate is sparse after log(1 / first difference) / (epsilon lambda a) LSG steps; README, "Choosing a and s".
 SPARSITY_EFOLDS = 20.0
 
 
@@ -21,18 +21,20 @@ def path(epoch: int, *, gate: str, scheme: str, period: int, phase: int) -> str:
 
 def gated_epochs(epochs: int, *, gate: str, scheme: str, period: int, phase: int) -> int:
     """Returns how many of the first ``epochs`` epochs update G."""
-    choices = (path(epoch, gate=gate, scheme=scheme, period=period, phase=phase) for epoch in range(epochs))
-    return sum(choice != "std" for choice in choices)
+    if gate == "none":
+        return 0
+    return epochs if scheme == "joint" else max(0, -(-(epochs - phase) // period))
 
 
 def sparsity_weight(gated_steps: int, gate_learning_rate: float, gate_loss_weight: float) -> float:
     """Returns the a that makes the gate sparse within ``gated_steps``.
 
-    A step multiplies the differences 1 - G by 1 / (1 - epsilon lambda a); this a makes them grow by exp(20) in all.
+    A step multiplies the differences 1 - G by 1 / (1 - epsilon lambda a); this a makes them grow by exp(20) in all, but
+    by no more than e in one step: fewer than 20 gated steps do not make a gate sparse.
     """
     if gated_steps < 1:
         return 0.0
-    return -math.expm1(-SPARSITY_EFOLDS / gated_steps) / (gate_learning_rate * gate_loss_weight)
+    return -math.expm1(-min(1.0, SPARSITY_EFOLDS / gated_steps)) / (gate_learning_rate * gate_loss_weight)
 
 
 def learning_rate(name: str, peak: float, total_steps: int) -> optax.Schedule:

@@ -1,0 +1,26 @@
+"""Files that appear whole or not at all, and where derived ones are kept between commands."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def folder() -> Path:
+    """Returns the user's cache folder for this project, ``$XDG_CACHE_HOME/lsg_jax`` or ``~/.cache/lsg_jax``."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lsg_jax"
+
+
+def publish(file: Path, write: Callable[[Path], object]) -> None:
+    """Has ``write`` fill a temporary file that then becomes ``file`` in one rename: others see all of it or none.
+
+    Raises:
+      OSError: where the folder cannot be written; ``file`` is as it was.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

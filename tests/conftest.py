@@ -1,0 +1,26 @@
+"""A network small enough to be followed by hand, known to every test as ``tiny``."""
+
+import flax.linen as nn
+import pytest
+
+from lsg_jax import models
+from lsg_jax.models.network import Conv, GatedNetwork
+
+
+class Tiny(GatedNetwork):
+    """One convolution with 4 filters."""
+
+    num_filters = 4
+
+    def setup(self):
+        self.conv = Conv(4)
+        self.norm = nn.BatchNorm(momentum=0.9)
+        self.classifier = nn.Dense(self.num_classes)
+
+    def feature_maps(self, images, train=False):
+        return nn.relu(self.norm(self.conv(images), use_running_average=not train))
+
+
+@pytest.fixture(autouse=True)
+def tiny_model(monkeypatch):
+    monkeypatch.setitem(models.MODELS, "tiny", Tiny)
