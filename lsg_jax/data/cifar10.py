@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-import tempfile
 import urllib.request
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
+
+from lsg_jax import cache
 
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -30,14 +31,12 @@ def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str
     source = data_dir / "cifar10" / "3.0.2"
     if not (source / "dataset_info.json").is_file():
         _prepare(data_dir, source)
-    caches = [folder / f"lsg_jax-cifar10-{_fingerprint(source)}.npz" for folder in (source, _user_cache())]
-    for cache in caches:
-        if (arrays := _read(cache)) is not None:
+    files = [folder / f"lsg_jax-cifar10-{_fingerprint(source)}.npz" for folder in (source, cache.folder())]
+    for file in files:
+        if (arrays := _read(file)) is not None:
             return arrays, _CLASSES
     arrays = _decode(data_dir, source)
-    for cache in caches:
-        if _write(cache, arrays):
-            break
+    any(_write(file, arrays) for file in files)
     return arrays, _CLASSES
 
 
@@ -85,32 +84,26 @@ def _fingerprint(source: Path) -> str:
     return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
 
 
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lsg_jax"
-
-
-def _read(cache: Path) -> dict[str, np.ndarray] | None:
+def _read(file: Path) -> dict[str, np.ndarray] | None:
     try:
-        with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: archive[key] for key in _KEYS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _write(cache: Path, arrays: dict[str, np.ndarray]) -> bool:
-    """Writes the cache in one rename, so that another process sees all of it or none; False where it cannot."""
+def _write(file: Path, arrays: dict[str, np.ndarray]) -> bool:
+    """Keeps the arrays for the next time; False where that is not possible."""
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+
+    # A folder may be marked read-only, which root could override but should not.
+    if file.parent.exists() and not file.parent.stat().st_mode & 0o222:
+        return False
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        if not cache.parent.stat().st_mode & 0o222:  # marked read-only, which root could override but should not
-            return False
-        with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".tmp", delete=False) as file:
-            try:
-                np.savez(file, allow_pickle=False, **arrays)
-                file.close()
-                os.replace(file.name, cache)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        cache.publish(file, save)
     except OSError:
         return False
     return True
