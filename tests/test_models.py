@@ -1,5 +1,8 @@
 """Models: sizes, the gate, and the convolution's gradients against XLA's own."""
 
+from unittest import mock
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsg_jax import gates, models
+from lsg_jax.models import native
 from lsg_jax.models.convolution import _xla_convolution, convolution
 
 
@@ -41,19 +45,48 @@ def test_unknown_model_names_the_known_ones():
         models.create("vgg", 10)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=40)
 @given(
-    st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)),
-    st.tuples(st.sampled_from([1, 3, 5]), st.integers(1, 4)),
+    st.tuples(st.integers(1, 5), st.integers(1, 11), st.integers(1, 11), st.sampled_from([1, 3, 4, 16, 33])),
+    st.tuples(st.sampled_from([1, 2, 3, 5]), st.sampled_from([1, 3, 4, 16, 32, 64])),
     st.integers(1, 3),
+    st.sampled_from([jnp.float32, jnp.bfloat16]),
+    st.booleans(),
 )
-def test_gradients_equal_the_plain_convolutions(shape, kernel, stride):
+def test_convolution_and_gradients_equal_the_plain_ones(shape, kernel, stride, dtype, compiled_kernels):
     size, outputs = kernel
-    images = jax.random.normal(jax.random.key(0), shape)
-    weights = jax.random.normal(jax.random.key(1), (size, size, shape[-1], outputs))
-    out, gradients = jax.vjp(lambda x, k: convolution(x, k, stride), images, weights)
-    expected, plain = jax.vjp(lambda x, k: _xla_convolution(x, k, stride), images, weights)
-    np.testing.assert_array_equal(out, expected)
-    cotangent = jax.random.normal(jax.random.key(2), out.shape)
-    for ours, theirs in zip(gradients(cotangent), plain(cotangent), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * float(jnp.abs(theirs).max() + 1))
+    images = jax.random.normal(jax.random.key(0), shape, dtype)
+    weights = jax.random.normal(jax.random.key(1), (size, size, shape[-1], outputs), dtype)
+    with mock.patch.object(native, "available", native.available if compiled_kernels else lambda: False):
+        out, gradients = jax.vjp(lambda x, k: convolution(x, k, stride), images, weights)
+        ours = [out, *gradients(cotangent := jax.random.normal(jax.random.key(2), out.shape, dtype))]
+    exact = [array.astype(jnp.float32) for array in (images, weights)]
+    out, gradients = jax.vjp(lambda x, k: _xla_convolution(x, k, stride=stride), *exact)
+    for array, expected in zip(ours, [out, *gradients(cotangent.astype(jnp.float32))], strict=True):
+        assert array.dtype == dtype
+        scale = float(jnp.abs(expected).max()) + 1
+        tolerance = 1e-5 if dtype == jnp.float32 else float(jnp.finfo(dtype).eps)
+        np.testing.assert_allclose(array.astype(jnp.float32), expected, rtol=tolerance, atol=tolerance * scale)
+
+
+def test_gradients_repeat_bit_for_bit():
+    images, weights = jax.random.normal(jax.random.key(0), (37, 16, 16, 16)), jnp.ones((3, 3, 16, 32))
+    gradient = jax.jit(jax.grad(lambda k: jnp.sum(convolution(images, k) ** 2)))
+    first = gradient(weights)
+    for _ in range(5):
+        np.testing.assert_array_equal(gradient(weights), first)
+
+
+def test_many_convolutions_at_once():
+    images, weights = jax.random.normal(jax.random.key(0), (3, 2, 8, 8, 4)), jnp.ones((3, 3, 3, 4, 5))
+    together = jax.vmap(jax.value_and_grad(lambda k, x: jnp.sum(convolution(x, k) ** 2)))(weights, images)
+    for index in range(3):
+        alone = jax.value_and_grad(lambda k, x: jnp.sum(convolution(x, k) ** 2))(weights[index], images[index])
+        chex.assert_trees_all_equal(alone, jax.tree.map(lambda leaf, i=index: leaf[i], together))
+
+
+def test_without_a_compiler_one_line_says_so(monkeypatch, caplog):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not native.available.__wrapped__()
+    assert "install g++ or clang" in caplog.text
+    assert len(caplog.records) == 1

@@ -1,10 +1,12 @@
-"""A 2-D convolution whose gradients are fast on a CPU, inside loops too.
+"""A 2-D convolution that is fast on a CPU too, and its gradients, inside loops as well.
 
-On a CPU, XLA's own weight gradient is several times slower than it need be, and inside a ``lax.scan`` or
-``while_loop`` both of its gradients fall back to a naive loop nest. There, the weight gradient is written as a sum of
-matrix products over patches, and the input gradient as a convolution with an explicitly transposed kernel. On a GPU or
-TPU everything is XLA's own. The choice is made once, when the program is lowered, so that exporting for another
-platform exports that platform's program.
+On a GPU or TPU everything is XLA's own. On a CPU it is compiled kernels (``native``). Where those cannot be had, the
+convolution is XLA's, but not its gradients: XLA's own weight gradient is several times slower than it need be, and
+inside a ``lax.scan`` or ``while_loop`` both of its gradients fall back to a naive loop nest. There, the weight gradient
+is a sum of matrix products over patches, and the input gradient a convolution with an explicitly transposed kernel.
+
+The choice is made here, when the program is lowered, so that exporting for another platform exports that platform's
+program.
 """
 
 from functools import partial
@@ -13,35 +15,42 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lsg_jax.models import native
+
 _CHUNK_BYTES = 2**21
-
-
-def _xla_convolution(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    return lax.conv_general_dilated(
-        images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolution(images: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Returns the 'SAME'-padded convolution f[B, H', W', O] of images f[B, H, W, I] with kernel f[h, w, I, O]."""
-    return _xla_convolution(images, kernel, stride)
+    cpu = native.convolution if _uses_kernels(images) else _xla_convolution
+    return lax.platform_dependent(
+        images, kernel, cpu=partial(cpu, stride=stride), default=partial(_xla_convolution, stride=stride)
+    )
 
 
 def _forward(images, kernel, stride):
-    return _xla_convolution(images, kernel, stride), (images, kernel)
+    return convolution(images, kernel, stride), (images, kernel)
 
 
 def _backward(stride, residuals, cotangent):
+    cpu = native.gradients if _uses_kernels(residuals[0]) else _patch_gradients
     return lax.platform_dependent(
-        *residuals,
-        cotangent,
-        cpu=partial(_cpu_gradients, stride=stride),
-        default=partial(_xla_gradients, stride=stride),
+        *residuals, cotangent, cpu=partial(cpu, stride=stride), default=partial(_xla_gradients, stride=stride)
     )
 
 
 convolution.defvjp(_forward, _backward)
+
+
+def _uses_kernels(images: jax.Array) -> bool:
+    return images.dtype == jnp.float32 and jax.default_backend() == "cpu" and native.available()
+
+
+def _xla_convolution(images: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+    return lax.conv_general_dilated(
+        images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 def _xla_gradients(images, kernel, cotangent, *, stride):
@@ -49,7 +58,7 @@ def _xla_gradients(images, kernel, cotangent, *, stride):
     return gradients(cotangent)
 
 
-def _cpu_gradients(images, kernel, cotangent, *, stride):
+def _patch_gradients(images, kernel, cotangent, *, stride):
     padding = lax.padtype_to_pads(images.shape[1:3], kernel.shape[:2], (stride, stride), "SAME")
     return (
         _transposed_input_gradient(images, kernel, cotangent, stride, padding),

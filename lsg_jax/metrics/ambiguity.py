@@ -1,0 +1,148 @@
+r"""Phi, the paper's measure of filter ambiguity (equation 2), solved on pooled features.
+
+.. math:: \Phi = \min_G \mathrm{CE}(y \| \tilde y^G) + a \, | \|G\|_1 - s |
+          \quad \text{s.t.} \quad \|G^k\|_\infty = 1, \; G_c^k \in [0, 1]
+
+With the network fixed the gated logits are linear in G, so the cost is convex; only the constraint on each column's
+maximum is not. The solver is accelerated proximal gradient descent. Its proximal step is exact: the closest gate to a
+matrix V under the constraint is V clipped to [0, 1] with each column's largest entry set to 1, the sparsity term shifts
+V uniformly by a multiplier in [-a, a], and the shift is found by bisection.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lsg_jax import gates, losses
+
+_BISECTIONS = 40
+
+
+class Phi(NamedTuple):
+    """What the solver found.
+
+    Attributes:
+      value: Phi, f32[], nats.
+      cross_entropy: the LSG path's at ``gate``, f32[], nats per example.
+      density: of ``gate``, f32[].
+      gate: the minimiser found, f32[C, K].
+      steps: how many were taken, i32[].
+      residual: how far the last step moved any entry of the gate, divided by the step size, f32[]; 0 at a stationary
+        point.
+    """
+
+    value: jax.Array
+    cross_entropy: jax.Array
+    density: jax.Array
+    gate: jax.Array
+    steps: jax.Array
+    residual: jax.Array
+
+
+class _Search(NamedTuple):
+    gate: jax.Array
+    ahead: jax.Array
+    momentum: jax.Array
+    rate: jax.Array
+    residual: jax.Array
+    steps: jax.Array
+
+
+@partial(jax.jit, static_argnames=("max_steps",))
+def phi(
+    features: jax.Array,
+    labels: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    *,
+    sparsity_weight: float,
+    sparsity_target: float,
+    gate: jax.Array | None = None,
+    tolerance: float = 1e-6,
+    max_steps: int = 2000,
+) -> Phi:
+    """Solves equation 2's minimum over G for a fixed network.
+
+    The constraint is not convex, so what is found is a stationary point, which may depend on the start.
+
+    Args:
+      features: pooled features a, f32[N, K].
+      labels: i32[N].
+      kernel: the classifier's, f32[K, C].
+      bias: the classifier's, f32[C].
+      sparsity_weight: a.
+      sparsity_target: s, in the units of the L1 norm, in [K, C K].
+      gate: where the search starts, f32[C, K]; all-one by default.
+      tolerance: stop where ``residual`` is no more than this.
+      max_steps: stop after this many steps in any case.
+    """
+
+    def cross_entropy(gate):
+        return losses.cross_entropy((features * gates.rows(gate, labels)) @ kernel + bias, labels)
+
+    shortest = 1 / _curvature_bound(features, labels, kernel)
+    slope = jax.grad(cross_entropy)
+
+    def advance(search):
+        gradient = slope(search.ahead)
+
+        def move(rate):
+            moved = _proximal(search.ahead - rate * gradient, rate * sparsity_weight, sparsity_target)
+            step = moved - search.ahead
+            too_long = jnp.vdot(slope(moved) - gradient, step) > jnp.vdot(step, step) / (2 * rate)
+            return rate, moved, too_long & (rate > shortest)
+
+        rate, moved, _ = lax.while_loop(lambda tried: tried[2], lambda tried: move(tried[0] / 2), move(search.rate))
+        # Momentum that points uphill is dropped (O'Donoghue and Candes, 2015).
+        uphill = jnp.vdot(search.ahead - moved, moved - search.gate) > 0
+        momentum = jnp.where(uphill, 1.0, (1 + jnp.sqrt(1 + 4 * search.momentum**2)) / 2)
+        weight = jnp.where(uphill, 0.0, (search.momentum - 1) / momentum)
+        return _Search(
+            gate=moved,
+            ahead=moved + weight * (moved - search.gate),
+            momentum=momentum,
+            rate=1.25 * rate,
+            residual=jnp.max(jnp.abs(moved - search.ahead)) / rate,
+            steps=search.steps + 1,
+        )
+
+    start = jnp.ones((len(bias), features.shape[1])) if gate is None else gates.project(gate)
+    search = lax.while_loop(
+        lambda search: (search.residual > tolerance) & (search.steps < max_steps),
+        advance,
+        _Search(start, start, jnp.ones(()), 8 * shortest, jnp.full((), jnp.inf), jnp.zeros((), jnp.int32)),
+    )
+    entropy = cross_entropy(search.gate)
+    penalty = sparsity_weight * losses.sparsity(search.gate, sparsity_target)
+    return Phi(entropy + penalty, entropy, gates.density(search.gate), search.gate, search.steps, search.residual)
+
+
+def _curvature_bound(features: jax.Array, labels: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Bounds the largest second derivative of the cross entropy in G.
+
+    The softmax's Hessian is at most (I - 11^T / C) / 2 (Bohning, 1992), and an example moves only its class's row.
+    """
+    centered = kernel - kernel.mean(axis=1, keepdims=True)
+    members = jax.nn.one_hot(labels, kernel.shape[1]) / len(labels)
+    moments = jnp.einsum("nc,nk,nl->ckl", members, features, features)
+    return jnp.max(jnp.linalg.eigvalsh(moments * (centered @ centered.T) / 2))
+
+
+def _proximal(moved: jax.Array, weight: jax.Array, target: float) -> jax.Array:
+    """Returns argmin over gates G of ||G - moved||^2 / 2 + weight | ||G||_1 - target |."""
+    largest = jnp.argmax(moved, axis=0) == jnp.arange(moved.shape[0])[:, None]
+
+    def closest(shift):
+        return jnp.where(largest, 1.0, jnp.clip(moved - shift, 0.0, 1.0))
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) / 2
+        dense = jnp.sum(closest(middle)) > target
+        return jnp.where(dense, middle, low), jnp.where(dense, high, middle)
+
+    low, high = lax.fori_loop(0, _BISECTIONS, halve, (-weight, weight))
+    return closest((low + high) / 2)

@@ -1,0 +1,81 @@
+"""Compiles ``convolution.cc`` for this processor on first use, keeps the library in the cache, and calls it."""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from lsg_jax import cache
+
+_SOURCE = Path(__file__).with_name("convolution.cc")
+_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-w")
+_FUNCTIONS = ("convolution", "input_gradient", "weight_gradient")
+
+
+@functools.cache
+def available() -> bool:
+    """Tells whether the kernels can be called; compiles and registers them the first time it is asked."""
+    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    try:
+        if compiler is None:
+            raise OSError("no C++ compiler found (install g++ or clang, or set CXX)")
+        library = ctypes.cdll.LoadLibrary(str(_library(compiler)))
+    except (OSError, subprocess.CalledProcessError) as error:
+        logging.getLogger(__name__).warning("convolutions run at about half their speed: %s", error)
+        return False
+    for name in _FUNCTIONS:
+        capsule = jax.ffi.pycapsule(getattr(library, f"lsg_{name}"))
+        jax.ffi.register_ffi_target(f"lsg_{name}", capsule, platform="cpu")
+    return True
+
+
+def convolution(images: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+    """Returns the 'SAME'-padded convolution f32[B, H', W', O] of images f32[B, H, W, I] with kernel f32[h, w, I, O]."""
+    height, width = (-(-size // stride) for size in images.shape[1:3])
+    shape = (images.shape[0], height, width, kernel.shape[3])
+    return _call("convolution", shape, images, kernel, images.shape, kernel.shape, stride)
+
+
+def gradients(
+    images: jax.Array, kernel: jax.Array, cotangent: jax.Array, *, stride: int
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the gradients of ``convolution`` with respect to images and kernel, contracted with ``cotangent``."""
+    geometry = images.shape, kernel.shape, stride
+    return (
+        _call("input_gradient", images.shape, cotangent, kernel, *geometry),
+        _call("weight_gradient", kernel.shape, images, cotangent, *geometry),
+    )
+
+
+def _call(name, out_shape, first, second, images_shape, kernel_shape, stride):
+    (top, _), (left, _) = lax.padtype_to_pads(images_shape[1:3], kernel_shape[:2], (stride, stride), "SAME")
+    out = jax.ShapeDtypeStruct(out_shape, jnp.float32)
+    call = jax.ffi.ffi_call(f"lsg_{name}", out, vmap_method="sequential")
+    return call(first, second, stride=np.int64(stride), top=np.int64(top), left=np.int64(left))
+
+
+def _library(compiler: str) -> Path:
+    include = jax.ffi.include_dir()
+    macros = subprocess.run(
+        [compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull], check=True, capture_output=True
+    ).stdout
+    header = Path(include, "xla", "ffi", "api", "c_api.h").read_bytes()
+    key = hashlib.sha256(b"\0".join((macros, header, _SOURCE.read_bytes(), " ".join(_FLAGS).encode()))).hexdigest()
+    library = cache.folder() / f"convolution-{key[:16]}.so"
+    if not library.exists():
+        cache.publish(
+            library,
+            lambda file: subprocess.run(
+                [compiler, *_FLAGS, f"-I{include}", str(_SOURCE), "-o", str(file)], check=True, capture_output=True
+            ),
+        )
+    return library
