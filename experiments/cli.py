@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import jax
 import numpy as np
 import tyro
 
-from lsg_jax import data, gates, load_run, models, plots
+from lsg_jax import cache, data, gates, load_run, models, plots
 from lsg_jax.config import Config
 from lsg_jax.training.loop import Diverged, Interrupted, check_folder, fit
 
@@ -24,6 +25,8 @@ _Options = TypeVar("_Options")
 def main(command: Callable[[], None]) -> None:
     """Runs a command; a ValueError or OSError becomes one line and exit status 2, a signal 130 or 143."""
     logging.getLogger("absl").setLevel(logging.ERROR)
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"programs-{cache.processor()}"))
     try:
         command()
     except Interrupted as stop:

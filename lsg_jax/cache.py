@@ -1,6 +1,8 @@
 """Files that appear whole or not at all, and where derived ones are kept between commands."""
 
+import hashlib
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,16 @@ from pathlib import Path
 def folder() -> Path:
     """Returns the user's cache folder for this project, ``$XDG_CACHE_HOME/lsg_jax`` or ``~/.cache/lsg_jax``."""
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lsg_jax"
+
+
+def processor() -> str:
+    """Returns a name of this processor's instruction set: what is compiled for one must not run on another."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        described = next(line for line in lines if line.lower().startswith(("flags", "features")))
+    except (OSError, StopIteration):
+        described = platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(described.encode()).hexdigest()[:8]}"
 
 
 def publish(file: Path, write: Callable[[Path], object]) -> None:

@@ -45,7 +45,7 @@ def test_unknown_model_names_the_known_ones():
         models.create("vgg", 10)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     st.tuples(st.integers(1, 5), st.integers(1, 11), st.integers(1, 11), st.sampled_from([1, 3, 4, 16, 33])),
     st.tuples(st.sampled_from([1, 2, 3, 5]), st.sampled_from([1, 3, 4, 16, 32, 64])),

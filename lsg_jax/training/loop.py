@@ -29,7 +29,7 @@ from lsg_jax.training import state as states
 from lsg_jax.training.state import Batch, TrainState
 from lsg_jax.training.steps import UPDATES
 
-_SECONDS_A_SEGMENT = 1.0
+_SECONDS_A_SEGMENT = 3.0
 _EVALUATION_BATCH = 500
 
 
@@ -296,7 +296,7 @@ def _evaluate(state: TrainState, test: Images, dataset: Dataset) -> dict[str, fl
 
 
 def _segments(start: int, stop: int, label: str, batch_size: int) -> Iterator[tuple[int, int, Any]]:
-    """Yields (start, stop, bar) of segments that take about a second each, whatever the machine."""
+    """Yields (start, stop, bar) of segments that take a few seconds each, whatever the machine."""
     length = 1
     with tqdm(
         total=stop * batch_size,
