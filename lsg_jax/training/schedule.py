@@ -41,9 +41,10 @@ def learning_rate(name: str, peak: float, total_steps: int) -> optax.Schedule:
     """Returns theta's learning rate as a function of the step.
 
     'step' divides ``peak`` by 10 at 50 % and at 75 % of the steps, 'cosine' is a one-cycle: linear warm-up over the
-    first 15 %, then a cosine to 0.
+    first 15 %, then a cosine to a hundredth of ``peak``. Not to 0: the last plain epoch has to undo what the gated one
+    before it did to the STD path.
     """
     if name == "step":
         return optax.piecewise_constant_schedule(peak, {total_steps // 2: 0.1, total_steps * 3 // 4: 0.1})
     warmup = max(1, round(0.15 * total_steps))
-    return optax.warmup_cosine_decay_schedule(peak / 10, peak, warmup, max(total_steps, warmup + 1))
+    return optax.warmup_cosine_decay_schedule(peak / 10, peak, warmup, max(total_steps, warmup + 1), peak / 100)
