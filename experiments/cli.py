@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -25,7 +26,7 @@ _Options = TypeVar("_Options")
 def main(command: Callable[[], None]) -> None:
     """Runs a command; a ValueError or OSError becomes one line and exit status 2, a signal 130 or 143."""
     logging.getLogger("absl").setLevel(logging.ERROR)
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"programs-{cache.processor()}"))
     try:
         command()
