@@ -14,7 +14,7 @@ class Tiny(GatedNetwork):
 
     def setup(self):
         self.conv = Conv(4)
-        self.norm = nn.BatchNorm(momentum=0.9)
+        self.norm = nn.BatchNorm(momentum=0.9, axis_name=self.batch_axis)
         self.classifier = nn.Dense(self.num_classes)
 
     def feature_maps(self, images, train=False):

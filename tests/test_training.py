@@ -15,7 +15,7 @@ import pytest
 from lsg_jax import data, gates, load_run, losses, models
 from lsg_jax.checkpoint import Checkpoints
 from lsg_jax.config import Config, DataConfig, OptimizerConfig
-from lsg_jax.training import loop, schedule, steps
+from lsg_jax.training import loop, parallel, schedule, steps
 from lsg_jax.training import state as states
 
 WEIGHTS = losses.Weights(0.7, 0.05, 5.0)
@@ -211,8 +211,16 @@ def test_a_segment_gives_the_numbers_of_single_steps():
     rate = schedule.learning_rate("cosine", 0.1, 12)
     key = jax.random.key(0)
     whole, single = (loop._initial_state(config, dataset, key, rate) for _ in range(2))
+    single = dataclasses.replace(single, model=models.create("tiny", 10))  # no mapped axis outside the mesh
     train = loop.Images(*map(jnp.asarray, dataset.train))
-    constants = {"batch_size": 64, "padding": 2, "flip": False, "mean": dataset.mean, "std": dataset.std}
+    constants = {
+        "mesh": parallel.mesh(),
+        "batch_size": 64,
+        "padding": 2,
+        "flip": False,
+        "mean": dataset.mean,
+        "std": dataset.std,
+    }
     whole, total = loop.train_segment(whole, jnp.zeros(()), train, key, 1, 0, 3, path="lsg", **constants)
     order_key, augment_key = jax.random.split(jax.random.fold_in(key, 1))
     order = jax.random.permutation(order_key, 200)

@@ -7,10 +7,13 @@ from lsg_jax.models.resnet import ResNet
 MODELS = {"resnet20": ResNet, "alexnet": AlexNet}
 
 
-def create(name: str, num_classes: int) -> GatedNetwork:
-    """Returns the named model for ``num_classes`` classes. Raises ValueError, with the known names, on any other."""
+def create(name: str, num_classes: int, batch_axis: str | None = None) -> GatedNetwork:
+    """Returns the named model for ``num_classes`` classes. Raises ValueError, with the known names, on any other.
+
+    ``batch_axis`` names the mapped axis that a batch is split over, so that batch statistics are those of all of it.
+    """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; choose one of: {', '.join(sorted(MODELS))}")
     if num_classes < 2:
         raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
-    return MODELS[name](num_classes)
+    return MODELS[name](num_classes, batch_axis)

@@ -32,6 +32,7 @@ class GatedNetwork(nn.Module):
     """
 
     num_classes: int
+    batch_axis: str | None = None
 
     @property
     def num_filters(self) -> int:

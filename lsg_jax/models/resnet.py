@@ -1,5 +1,7 @@
 """The CIFAR residual networks of He et al. (2016), section 4.2."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,16 +14,18 @@ class ResidualBlock(nn.Module):
 
     filters: int
     stride: int = 1
+    batch_axis: str | None = None
 
     @nn.compact
     def __call__(self, maps: jax.Array, train: bool) -> jax.Array:
         shortcut = maps[:, :: self.stride, :: self.stride]
         missing = self.filters - maps.shape[-1]
         shortcut = jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
+        norm = partial(nn.BatchNorm, not train, momentum=0.9, axis_name=self.batch_axis)
         maps = Conv(self.filters, self.stride, name="conv1")(maps)
-        maps = nn.relu(nn.BatchNorm(not train, momentum=0.9, name="norm1")(maps))
+        maps = nn.relu(norm(name="norm1")(maps))
         maps = Conv(self.filters, name="conv2")(maps)
-        maps = nn.BatchNorm(not train, momentum=0.9, name="norm2")(maps)
+        maps = norm(name="norm2")(maps)
         return nn.relu(maps + shortcut)
 
 
@@ -37,9 +41,14 @@ class ResNet(GatedNetwork):
 
     def setup(self) -> None:
         self.stem = Conv(self.widths[0])
-        self.stem_norm = nn.BatchNorm(momentum=0.9)
+        self.stem_norm = nn.BatchNorm(momentum=0.9, axis_name=self.batch_axis)
         self.stages = [
-            ResidualBlock(width, stride=2 if stage > 0 and block == 0 else 1, name=f"stage{stage + 1}_block{block + 1}")
+            ResidualBlock(
+                width,
+                stride=2 if stage > 0 and block == 0 else 1,
+                batch_axis=self.batch_axis,
+                name=f"stage{stage + 1}_block{block + 1}",
+            )
             for stage, width in enumerate(self.widths)
             for block in range(self.blocks)
         ]

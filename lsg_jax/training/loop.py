@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
@@ -24,7 +25,7 @@ from lsg_jax import cache, gates, losses, metrics, models
 from lsg_jax.checkpoint import Checkpoints, describe
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset, augment, normalize
-from lsg_jax.training import schedule
+from lsg_jax.training import parallel, schedule
 from lsg_jax.training import state as states
 from lsg_jax.training.state import Batch, TrainState
 from lsg_jax.training.steps import UPDATES
@@ -52,9 +53,13 @@ class Images(NamedTuple):
     labels: jax.Array
 
 
-@partial(jax.jit, static_argnames=("path", "batch_size", "padding", "flip", "mean", "std"), donate_argnums=(0, 1))
-def train_segment(state, total_loss, split, key, epoch, start, stop, *, path, batch_size, padding, flip, mean, std):
-    """Runs steps ``start`` to ``stop`` of an epoch in one dispatch.
+@partial(
+    jax.jit, static_argnames=("mesh", "path", "batch_size", "padding", "flip", "mean", "std"), donate_argnums=(0, 1)
+)
+def train_segment(
+    state, total_loss, split, key, epoch, start, stop, *, mesh, path, batch_size, padding, flip, mean, std
+):
+    """Runs steps ``start`` to ``stop`` of an epoch in one dispatch, each batch split over the devices of ``mesh``.
 
     The order and the augmentation depend only on key, epoch and step, so where an epoch is cut changes nothing.
 
@@ -63,32 +68,40 @@ def train_segment(state, total_loss, split, key, epoch, start, stop, *, path, ba
     """
     order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
     order = jax.random.permutation(order_key, len(split.labels))
+    update = parallel.on_each(UPDATES[path], mesh, inputs=(parallel.REPLICATED, parallel.SPLIT))
 
     def step(index, carry):
         state, total_loss = carry
         chosen = lax.dynamic_slice_in_dim(order, index * batch_size, batch_size)
         images = augment(jax.random.fold_in(augment_key, index), split.images[chosen], padding=padding, flip=flip)
-        state, measured = UPDATES[path](state, Batch(normalize(images, mean, std), split.labels[chosen]))
+        batch = parallel.split(Batch(normalize(images, mean, std), split.labels[chosen]), mesh)
+        state, measured = update(state, batch)
         return state, total_loss + measured["loss"]
 
     return lax.fori_loop(start, stop, step, (state, total_loss))
 
 
-@partial(jax.jit, static_argnames=("mean", "std"))
-def evaluate_segment(state, totals, split, start, stop, *, mean, std):
+@partial(jax.jit, static_argnames=("mesh", "batch_size", "mean", "std"))
+def evaluate_segment(state, totals, split, start, stop, *, mesh, batch_size, mean, std):
     """Adds batches ``start`` to ``stop`` of a split to the sums of both paths; the LSG path is given true labels."""
     count = len(split.labels)
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
 
-    def step(index, totals):
-        positions = index * _EVALUATION_BATCH + jnp.arange(_EVALUATION_BATCH)
-        weights, positions = (positions < count).astype(jnp.float32), jnp.minimum(positions, count - 1)
-        labels = split.labels[positions]
-        features = state.model.apply(variables, normalize(split.images[positions], mean, std), method="features")
+    def measure(state, images, labels, weights):
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        features = state.model.apply(variables, images, method="features")
         measured = {}
         for name, a in (("std", features), ("lsg", features * gates.rows(state.gate, labels))):
             logits = state.model.apply(variables, a, method="classify")
             measured[name] = metrics.sums(logits, labels, weights)
+        return lax.psum(measured, parallel.AXIS)
+
+    measure = parallel.on_each(measure, mesh, inputs=(parallel.REPLICATED, *3 * [parallel.SPLIT]))
+
+    def step(index, totals):
+        positions = index * batch_size + jnp.arange(batch_size)
+        weights, positions = (positions < count).astype(jnp.float32), jnp.minimum(positions, count - 1)
+        images = normalize(split.images[positions], mean, std)
+        measured = measure(state, *parallel.split((images, split.labels[positions], weights), mesh))
         return jax.tree.map(jnp.add, totals, measured)
 
     return lax.fori_loop(start, stop, step, totals)
@@ -115,16 +128,22 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
 
 
 def _fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
+    mesh = parallel.mesh()
+    if config.optimizer.batch_size % mesh.size:
+        raise ValueError(
+            f"--batch-size {config.optimizer.batch_size} does not divide over {mesh.size} devices; "
+            f"choose a multiple of {mesh.size}"
+        )
     key = jax.random.key(config.seed)
     steps = len(dataset.train.labels) // config.optimizer.batch_size
     learning_rate = schedule.learning_rate(
         config.optimizer.schedule, config.optimizer.learning_rate, config.optimizer.epochs * steps
     )
-    state = _initial_state(config, dataset, key, learning_rate)
+    state = parallel.replicate(_initial_state(config, dataset, key, learning_rate), mesh)
     cache.publish(folder / "config.json", lambda file: file.write_text(json.dumps(config.to_json(), indent=2) + "\n"))
     checkpoints = Checkpoints(folder / "checkpoints")
     history: list[dict[str, Any]] = []
-    total_loss = jnp.zeros(())
+    total_loss = parallel.replicate(jnp.zeros(()), mesh)
     try:
         if (latest := checkpoints.latest) is not None:
             saved = checkpoints.describe(latest)
@@ -149,12 +168,15 @@ def _fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]
                 measured = history[-1] if whole and history else None
                 checkpoints.save(int(state.step), variables, training, describe(config, dataset, history), measured)
 
-            train, test = (Images(*map(jnp.asarray, split)) for split in (dataset.train, dataset.test))
+            train, test = (
+                parallel.replicate(Images(*map(jnp.asarray, s)), mesh) for s in (dataset.train, dataset.test)
+            )
             while len(history) < config.optimizer.epochs:
                 epoch, position = len(history), int(state.step) % steps
                 path = config.path(epoch)
                 segment = partial(
                     train_segment,
+                    mesh=mesh,
                     path=path,
                     batch_size=config.optimizer.batch_size,
                     padding=dataset.padding,
@@ -189,13 +211,13 @@ def _fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]
                     "path": path,
                     "learning_rate": float(learning_rate(int(state.step) - 1)),
                     "train_loss": loss,
-                    **_evaluate(state, test, dataset),
+                    **_evaluate(state, test, dataset, mesh),
                     "density": float(gates.density(state.gate)),
                     "seconds": round(seconds, 3),
                     "images_per_second": round(images / seconds, 1),
                 }
                 history.append(line)
-                total_loss = jnp.zeros(())
+                total_loss = parallel.replicate(jnp.zeros(()), mesh)
                 last = len(history) == config.optimizer.epochs
                 if received or last or len(history) % config.run.checkpoint_every == 0:
                     save()
@@ -238,7 +260,7 @@ def _stored_config(folder: Path) -> Config:
 
 
 def _initial_state(config: Config, dataset: Dataset, key: jax.Array, learning_rate: Any) -> TrainState:
-    model = models.create(config.model, len(dataset.class_names))
+    model = models.create(config.model, len(dataset.class_names), parallel.AXIS)
     lsg = config.lsg
     if lsg.sparsity_weight is None or lsg.sparsity_target is None or lsg.shared_filters is None:
         raise ValueError("the configuration is not resolved; call Config.resolve first")
@@ -280,12 +302,13 @@ def _restore(
     return dataclasses.replace(state, **restored["variables"], **training), total_loss
 
 
-def _evaluate(state: TrainState, test: Images, dataset: Dataset) -> dict[str, float]:
+def _evaluate(state: TrainState, test: Images, dataset: Dataset, mesh: Mesh) -> dict[str, float]:
     zero = {"correct": jnp.zeros(()), "cross_entropy": jnp.zeros(())}
     totals = {"std": zero, "lsg": zero}
-    batches = -(-len(test.labels) // _EVALUATION_BATCH)
-    for start, stop, _ in _segments(0, batches, "measuring", _EVALUATION_BATCH):
-        totals = evaluate_segment(state, totals, test, start, stop, mean=dataset.mean, std=dataset.std)
+    batch_size = -(-_EVALUATION_BATCH // mesh.size) * mesh.size
+    segment = partial(evaluate_segment, mesh=mesh, batch_size=batch_size, mean=dataset.mean, std=dataset.std)
+    for start, stop, _ in _segments(0, -(-len(test.labels) // batch_size), "measuring", batch_size):
+        totals = segment(state, totals, test, start, stop)
         jax.block_until_ready(totals)
     count = len(test.labels)
     return {

@@ -3,11 +3,13 @@
 Each is ``step(state, batch) -> (state, metrics)``: jitted, the state donated, every metric a device array.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import jax
 import optax
+from jax import lax
 
 from lsg_jax import gates, losses, metrics
 from lsg_jax.training.state import Batch, TrainState
@@ -22,9 +24,8 @@ def std_update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         logits, batch_stats = _apply(state, params, batch.images)
         return losses.std_cost(logits, batch.labels), (logits, batch_stats)
 
-    (loss, (logits, batch_stats)), gradient = jax.value_and_grad(cost, has_aux=True)(state.params)
-    state = _update_theta(state, gradient, batch_stats)
-    return state, _metrics(loss, logits, batch.labels)
+    measured, batch_stats, (gradient,) = _differentiate(state, cost, batch.labels, state.params)
+    return _update_theta(state, gradient, batch_stats), measured
 
 
 def lsg_update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -34,11 +35,8 @@ def lsg_update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         logits, batch_stats = _apply(state, params, batch.images, gates.rows(gate, batch.labels))
         return losses.lsg_cost(logits, batch.labels, gate, state.weights), (logits, batch_stats)
 
-    (loss, (logits, batch_stats)), (gradient, gate_gradient) = jax.value_and_grad(cost, (0, 1), has_aux=True)(
-        state.params, state.gate
-    )
-    state = _update_theta(_update_gate(state, gate_gradient), gradient, batch_stats)
-    return state, _metrics(loss, logits, batch.labels)
+    measured, batch_stats, gradients = _differentiate(state, cost, batch.labels, state.params, state.gate)
+    return _update_theta(_update_gate(state, gradients[1]), gradients[0], batch_stats), measured
 
 
 def joint_update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -51,17 +49,26 @@ def joint_update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         loss = losses.joint_cost(logits, gated_logits, batch.labels, gate, state.weights)
         return loss, (logits, batch_stats)
 
-    (loss, (logits, batch_stats)), (gradient, gate_gradient) = jax.value_and_grad(cost, (0, 1), has_aux=True)(
-        state.params, state.gate
-    )
-    state = _update_theta(_update_gate(state, gate_gradient), gradient, batch_stats)
-    return state, _metrics(loss, logits, batch.labels)
+    measured, batch_stats, gradients = _differentiate(state, cost, batch.labels, state.params, state.gate)
+    return _update_theta(_update_gate(state, gradients[1]), gradients[0], batch_stats), measured
 
 
 UPDATES = {"std": std_update, "lsg": lsg_update, "joint": joint_update}
 std_step = jax.jit(std_update, donate_argnums=0)
 lsg_step = jax.jit(lsg_update, donate_argnums=0)
 joint_step = jax.jit(joint_update, donate_argnums=0)
+
+
+def _differentiate(
+    state: TrainState, cost: Callable[..., Any], labels: jax.Array, *arguments: Any
+) -> tuple[Metrics, Any, tuple[Any, ...]]:
+    """Returns metrics, batch statistics and the gradients in ``arguments``, of the whole batch where it is split."""
+    differentiate = jax.value_and_grad(cost, tuple(range(len(arguments))), has_aux=True)
+    (loss, (logits, batch_stats)), gradients = differentiate(*arguments)
+    measured = {"loss": loss, "accuracy": metrics.accuracy(logits, labels)}
+    if (axis := state.model.batch_axis) is not None:
+        measured, gradients = lax.pmean((measured, gradients), axis)
+    return measured, batch_stats, gradients
 
 
 def _apply(state: TrainState, params: Any, *inputs: jax.Array, method: str = "__call__") -> tuple[jax.Array, Any]:
@@ -88,7 +95,3 @@ def _update_theta(state: TrainState, gradient: Any, batch_stats: Any) -> TrainSt
 def _update_gate(state: TrainState, gradient: jax.Array) -> TrainState:
     updates, optimizer_state = state.gate_optimizer.update(gradient, state.gate_optimizer_state, state.gate)
     return replace(state, gate=optax.apply_updates(state.gate, updates), gate_optimizer_state=optimizer_state)
-
-
-def _metrics(loss: jax.Array, logits: jax.Array, labels: jax.Array) -> Metrics:
-    return {"loss": loss, "accuracy": metrics.accuracy(logits, labels)}
