@@ -1,12 +1,19 @@
 """The same program on 1, 2 and 8 devices, each a process of its own with as many virtual CPU devices."""
 
+import functools
 import json
 import os
+import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
+
+from lsg_jax import data
+from lsg_jax.config import Config, DataConfig
+from lsg_jax.training import loop, parallel, schedule
 
 TRAIN = """
 import json, sys
@@ -62,3 +69,32 @@ def test_a_batch_that_does_not_divide_names_the_sizes(tmp_path):
     assert finished.returncode == 2
     assert "--batch-size 60 does not divide over 8 devices" in finished.stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("path", ["std", "lsg"])
+def test_the_epoch_program_for_gpu_and_tpu_has_no_host_callback(path):
+    config = Config(model="resnet20", data=DataConfig(dataset="digits")).resolve(49_920, 10, 64)
+    images = data.Split(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int32))
+    dataset = data.load("digits")._replace(train=images)
+    rate = schedule.learning_rate("cosine", 0.1, 195)
+    state = jax.eval_shape(lambda: loop._initial_state(config, dataset, jax.random.key(0), rate))
+    split = loop.Images(jax.ShapeDtypeStruct((49_920, 32, 32, 3), np.uint8), jax.ShapeDtypeStruct((49_920,), np.int32))
+    constants = {"batch_size": 256, "padding": 4, "flip": True, "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    segment = jax.jit(functools.partial(loop.train_segment, mesh=parallel.mesh(), path=path, **constants))
+    arguments = (
+        state,
+        jax.ShapeDtypeStruct((), np.float32),
+        split,
+        jax.eval_shape(lambda: jax.random.key(0)),
+        0,
+        0,
+        195,
+    )
+    program = jax.export.export(segment, platforms=("cuda", "tpu"))(*arguments).mlir_module()
+    assert program.count("stablehlo.convolution") >= 3 * 19 - 1
+    called = set(re.findall(r"custom_call @(\w+)", program))
+    assert called <= {"cu_threefry2x32_ffi", "Sharding", "annotate_device_placement"}, called
+
+
+def test_a_fast_epoch_takes_a_handful_of_dispatches():
+    assert len(list(loop._segments(0, 195, "epoch", 256))) <= 5
