@@ -156,7 +156,7 @@ class Run:
 
     @cached_property
     def _apply(self) -> dict[str, Callable[..., jax.Array]]:
-        model = models.create(self.config.model, len(self.class_names))
+        model = models.create(self.config.model, len(self.class_names), precision=self.config.precision)
         variables = {"params": self.params, "batch_stats": self.batch_stats}
 
         def apply(method, images, *gate_rows):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from lsg_jax.models import MODELS
+from lsg_jax.models import MODELS, PRECISIONS
 from lsg_jax.training import schedule
 
 GATES = ("learned", "fixed", "none")
@@ -87,6 +87,8 @@ class Config:
     """The gate: learned, fixed (appendix C), or none (standard training)."""
     scheme: str = "alternate"
     """alternate (Algorithm 1) or joint (equation 3 in every batch)."""
+    precision: str = "float32"
+    """What the convolutions compute in: float32 or bfloat16 (for accelerators)."""
     seed: int = 0
     """The seed of every random choice."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -98,6 +100,7 @@ class Config:
         _choice("model", self.model, sorted(MODELS))
         _choice("gate", self.gate, GATES)
         _choice("scheme", self.scheme, SCHEMES)
+        _choice("precision", self.precision, PRECISIONS)
         _choice("schedule", self.optimizer.schedule, schedule.SCHEDULES)
         for name, value, least in (
             ("seed", self.seed, 0),

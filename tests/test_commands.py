@@ -25,6 +25,7 @@ def run(monkeypatch, *arguments, default=digits.DEFAULT):
     [
         (["--model=vgg"], "'vgg'; choose one of: alexnet, resnet20"),
         (["--gate=open"], "'open'; choose one of: learned, fixed, none"),
+        (["--precision=float8"], "'float8'; choose one of: float32, bfloat16"),
         (["--scheme=both"], "'both'"),
         (["--schedule=linear"], "'linear'"),
         (["--epochs=0"], "--epochs must be a whole number of at least 1, got 0"),

@@ -40,6 +40,19 @@ def test_gating_feature_maps_equals_gating_pooled_features():
     )
 
 
+@pytest.mark.parametrize("name", ["resnet20", "alexnet"])
+def test_bfloat16_keeps_parameters_and_logits_in_float32(name):
+    images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+    full, half = (models.create(name, 10, precision=precision) for precision in ("float32", "bfloat16"))
+    variables = full.init(jax.random.key(0), images)
+    chex.assert_trees_all_equal(variables, half.init(jax.random.key(0), images))
+    assert half.apply(variables, images, method="feature_maps").dtype == jnp.bfloat16
+    logits, rounded = full.apply(variables, images), half.apply(variables, images)
+    assert rounded.dtype == jnp.float32
+    assert not jnp.array_equal(rounded, logits)
+    np.testing.assert_allclose(rounded, logits, atol=0.05 * float(jnp.abs(logits).max()))
+
+
 def test_unknown_model_names_the_known_ones():
     with pytest.raises(ValueError, match=r"'vgg'.*alexnet, resnet20"):
         models.create("vgg", 10)

@@ -20,8 +20,8 @@ class AlexNet(GatedNetwork):
         return self.widths[-1]
 
     def setup(self) -> None:
-        self.convs = [Conv(width) for width in self.widths]
-        self.norms = [nn.BatchNorm(momentum=0.9, axis_name=self.batch_axis) for _ in self.widths]
+        self.convs = [Conv(width, dtype=self.dtype) for width in self.widths]
+        self.norms = [nn.BatchNorm(momentum=0.9, axis_name=self.batch_axis, dtype=self.dtype) for _ in self.widths]
         self.classifier = nn.Dense(self.num_classes)
 
     def feature_maps(self, images: jax.Array, train: bool = False) -> jax.Array:

@@ -1,5 +1,7 @@
 """What every model shares: feature maps, global average pooling, the gate, and one linear layer."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,12 +14,13 @@ class Conv(nn.Module):
 
     filters: int
     stride: int = 1
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
         kernel = self.param("kernel", init, (3, 3, images.shape[-1], self.filters))
-        return convolution(images, kernel, self.stride)
+        return convolution(images.astype(self.dtype), kernel.astype(self.dtype), self.stride)
 
 
 class GatedNetwork(nn.Module):
@@ -33,6 +36,7 @@ class GatedNetwork(nn.Module):
 
     num_classes: int
     batch_axis: str | None = None
+    dtype: Any = jnp.float32
 
     @property
     def num_filters(self) -> int:
@@ -40,12 +44,12 @@ class GatedNetwork(nn.Module):
         raise NotImplementedError
 
     def feature_maps(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """Returns the last convolution's feature maps after its ReLU, f32[B, H', W', K]."""
+        """Returns the last convolution's feature maps after its ReLU, [B, H', W', K] in ``dtype``."""
         raise NotImplementedError
 
     def features(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Returns the pooled features a, f32[B, K]: each feature map's mean over its pixels."""
-        return jnp.mean(self.feature_maps(images, train), axis=(1, 2))
+        return jnp.mean(self.feature_maps(images, train), axis=(1, 2), dtype=jnp.float32)
 
     def classify(self, features: jax.Array) -> jax.Array:
         """Returns logits f32[B, C] from pooled features f32[B, K], gated or not."""

@@ -1,6 +1,7 @@
 """The CIFAR residual networks of He et al. (2016), section 4.2."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,16 +16,18 @@ class ResidualBlock(nn.Module):
     filters: int
     stride: int = 1
     batch_axis: str | None = None
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, maps: jax.Array, train: bool) -> jax.Array:
         shortcut = maps[:, :: self.stride, :: self.stride]
         missing = self.filters - maps.shape[-1]
         shortcut = jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
-        norm = partial(nn.BatchNorm, not train, momentum=0.9, axis_name=self.batch_axis)
-        maps = Conv(self.filters, self.stride, name="conv1")(maps)
+        norm = partial(nn.BatchNorm, not train, momentum=0.9, axis_name=self.batch_axis, dtype=self.dtype)
+        conv = partial(Conv, self.filters, dtype=self.dtype)
+        maps = conv(self.stride, name="conv1")(maps)
         maps = nn.relu(norm(name="norm1")(maps))
-        maps = Conv(self.filters, name="conv2")(maps)
+        maps = conv(name="conv2")(maps)
         maps = norm(name="norm2")(maps)
         return nn.relu(maps + shortcut)
 
@@ -40,13 +43,14 @@ class ResNet(GatedNetwork):
         return self.widths[-1]
 
     def setup(self) -> None:
-        self.stem = Conv(self.widths[0])
-        self.stem_norm = nn.BatchNorm(momentum=0.9, axis_name=self.batch_axis)
+        self.stem = Conv(self.widths[0], dtype=self.dtype)
+        self.stem_norm = nn.BatchNorm(momentum=0.9, axis_name=self.batch_axis, dtype=self.dtype)
         self.stages = [
             ResidualBlock(
                 width,
                 stride=2 if stage > 0 and block == 0 else 1,
                 batch_axis=self.batch_axis,
+                dtype=self.dtype,
                 name=f"stage{stage + 1}_block{block + 1}",
             )
             for stage, width in enumerate(self.widths)

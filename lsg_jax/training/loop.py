@@ -260,7 +260,7 @@ def _stored_config(folder: Path) -> Config:
 
 
 def _initial_state(config: Config, dataset: Dataset, key: jax.Array, learning_rate: Any) -> TrainState:
-    model = models.create(config.model, len(dataset.class_names), parallel.AXIS)
+    model = models.create(config.model, len(dataset.class_names), parallel.AXIS, config.precision)
     lsg = config.lsg
     if lsg.sparsity_weight is None or lsg.sparsity_target is None or lsg.shared_filters is None:
         raise ValueError("the configuration is not resolved; call Config.resolve first")
