@@ -17,7 +17,8 @@ import tyro
 
 from lsg_jax import cache, data, gates, load_run, models, plots
 from lsg_jax.config import Config
-from lsg_jax.training.loop import Diverged, Interrupted, check_folder, fit
+from lsg_jax.training.folder import check_folder
+from lsg_jax.training.loop import Diverged, Interrupted, fit, fit_seeds
 
 THRESHOLD = 0.5
 _Options = TypeVar("_Options")
@@ -65,18 +66,23 @@ def train(default: Config, description: str) -> None:
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.train_examples, config.data.holdout)
     model = models.create(config.model, len(dataset.class_names))
     config = config.resolve(len(dataset.train.labels), len(dataset.class_names), model.num_filters)
-    check_folder(config, folder)
+    if config.run.seeds == 1:
+        check_folder(config, folder)
     if config.gate == "learned":
         print(f"a = {config.lsg.sparsity_weight:.4g}, s = {config.lsg.sparsity_target:g}; ", end="")
     print(f"{len(dataset.train.labels)} training images, run folder {folder}", flush=True)
-    history = fit(config, dataset, folder)
-    _summarize(folder, history)
+    if config.run.seeds == 1:
+        _summarize(folder, fit(config, dataset, folder))
+    else:
+        _summarize_seeds(folder, fit_seeds(config, dataset, folder, config.run.seeds))
 
 
 def default_folder(config: Config, default: Config) -> Path:
     """Returns runs/<data set>-<gate>, followed by every setting that is not the command's default."""
     ours, theirs = config.settings(), default.settings()
     changed = [f"{name}={ours[name]}" for name in ours if ours[name] != theirs[name] and name != "gate"]
+    if config.run.seeds > 1:
+        changed.append(f"seeds={config.run.seeds}")
     name = "-".join([config.data.dataset, config.gate, *changed]).replace("/", "_")
     if len(name) > 200:
         raise ValueError(f"so many settings make too long a folder name ({len(name)} characters); give --output")
@@ -111,6 +117,20 @@ def _summarize(folder: Path, history: list[dict[str, Any]]) -> None:
     print(f"training time            {sum(line['seconds'] for line in history):.0f} s")
     print(f"pictures                 {folder / 'figures' / 'gate.png'}, {folder / 'figures' / 'curves.png'}")
     print(f"next                     python -m experiments.gates --run {folder} --against OTHER_RUN")
+
+
+def _summarize_seeds(folder: Path, histories: list[list[dict[str, Any]]]) -> None:
+    print(f"\n{'mean and standard deviation over ' + str(len(histories)) + ' seeds':44s}")
+    for name, measure in (
+        ("accuracy, STD path", "test_accuracy"),
+        ("accuracy, LSG path, true labels", "lsg_test_accuracy"),
+        ("cross entropy, STD path (nats)", "test_cross_entropy"),
+        ("gate density", "density"),
+    ):
+        values = [history[-1][measure] for history in histories]
+        print(f"{name:34s}{np.mean(values):8.4f} ± {np.std(values, ddof=1):.4f}")
+    print(f"training time                     {sum(line['seconds'] for line in histories[0]):.0f} s")
+    print(f"run folders                       {folder}/seed*")
 
 
 def _check_writable(folder: Path) -> None:

@@ -68,6 +68,12 @@ class Checkpoints:
         )
         self._manager.save(step, args=items, metrics=metrics, force=True)
 
+    def discard_after(self, step: int | None) -> None:
+        """Removes the checkpoints of later steps than ``step``, all of them for None."""
+        for later in self._manager.all_steps():
+            if step is None or later > step:
+                self._manager.delete(later)
+
     def describe(self, step: int) -> dict[str, Any]:
         """Returns the ``run`` item of a checkpoint."""
         return self._restore(step, run=ocp.args.JsonRestore())["run"]

@@ -75,6 +75,8 @@ class OutputConfig:
     """The run folder (default: a name made of the settings, under runs/)."""
     checkpoint_every: int = 1
     """Epochs between checkpoints."""
+    seeds: int = 1
+    """Train so many seeds, from --seed on, as one program; each has its own run folder, seedN in this one."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,10 @@ class Config:
             ("holdout", self.data.holdout, 0),
             ("period", self.lsg.period, 1),
             ("checkpoint-every", self.run.checkpoint_every, 1),
+            ("seeds", self.run.seeds, 1),
         ):
             _require(value >= least, name, value, f"a whole number of at least {least}")
-        _require(self.seed < 2**32, "seed", self.seed, "a whole number below 2**32")
+        _require(self.seed + self.run.seeds <= 2**32, "seed", self.seed, "a whole number below 2**32")
         examples = self.data.train_examples
         _require(examples is None or examples >= 1, "train-examples", examples, "a whole number of at least 1")
         _require(0 <= self.lsg.phase < self.lsg.period, "phase", self.lsg.phase, f"in [0, {self.lsg.period - 1}]")

@@ -13,7 +13,7 @@ import pytest
 
 from lsg_jax import data
 from lsg_jax.config import Config, DataConfig
-from lsg_jax.training import loop, parallel, schedule
+from lsg_jax.training import loop, parallel, schedule, segments
 
 TRAIN = """
 import json, sys
@@ -21,25 +21,27 @@ import jax, jax.numpy as jnp
 from conftest import Tiny
 from lsg_jax import data, models
 from lsg_jax.config import Config, DataConfig, OptimizerConfig
-from lsg_jax.training import loop, parallel, schedule
+from lsg_jax.training import loop, parallel, schedule, segments
 models.MODELS["tiny"] = Tiny
 config = Config(model="tiny", data=DataConfig(dataset="digits"), optimizer=OptimizerConfig(batch_size=64))
 dataset = data.load("digits")
 config = config.resolve(len(dataset.train.labels), 10, 4)
 mesh = parallel.mesh()
-state = loop._initial_state(config, dataset, jax.random.key(0), schedule.learning_rate("cosine", 0.1, 20))
+state = loop._initial_state(config, dataset, schedule.learning_rate("cosine", 0.1, 20), jax.random.key(0))
 state = parallel.replicate(state, mesh)
-split = parallel.replicate(loop.Images(*map(jnp.asarray, dataset.train)), mesh)
-constants = {"mesh": mesh, "batch_size": 64, "padding": 2, "flip": True, "mean": dataset.mean, "std": dataset.std}
+split = parallel.replicate(segments.Images(*map(jnp.asarray, dataset.train)), mesh)
+constants = {"batch_size": 64, "padding": 2, "flip": True, "mean": dataset.mean, "std": dataset.std}
+constants |= {"mesh": mesh, "stacked": False}
 losses = []
 for step in range(20):
     total = parallel.replicate(jnp.zeros(()), mesh)
     path = ("std", "lsg", "joint")[step % 3]
-    state, total = loop.train_segment(
+    state, total = segments.train_segment(
         state, total, split, jax.random.key(0), 0, jnp.int32(step), jnp.int32(step + 1), path=path, **constants
     )
     losses.append(float(total))
 measured = loop._evaluate(state, split, dataset, mesh)
+measured = {name: float(value) for name, value in measured.items()}
 print(json.dumps({"devices": mesh.size, "losses": losses, "gate": state.gate.tolist(), **measured}))
 """
 
@@ -77,10 +79,14 @@ def test_the_epoch_program_for_gpu_and_tpu_has_no_host_callback(path):
     images = data.Split(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int32))
     dataset = data.load("digits")._replace(train=images)
     rate = schedule.learning_rate("cosine", 0.1, 195)
-    state = jax.eval_shape(lambda: loop._initial_state(config, dataset, jax.random.key(0), rate))
-    split = loop.Images(jax.ShapeDtypeStruct((49_920, 32, 32, 3), np.uint8), jax.ShapeDtypeStruct((49_920,), np.int32))
+    state = jax.eval_shape(lambda: loop._initial_state(config, dataset, rate, jax.random.key(0)))
+    split = segments.Images(
+        jax.ShapeDtypeStruct((49_920, 32, 32, 3), np.uint8), jax.ShapeDtypeStruct((49_920,), np.int32)
+    )
     constants = {"batch_size": 256, "padding": 4, "flip": True, "mean": (0.5,) * 3, "std": (0.25,) * 3}
-    segment = jax.jit(functools.partial(loop.train_segment, mesh=parallel.mesh(), path=path, **constants))
+    segment = jax.jit(
+        functools.partial(segments.train_segment, mesh=parallel.mesh(), stacked=False, path=path, **constants)
+    )
     arguments = (
         state,
         jax.ShapeDtypeStruct((), np.float32),

@@ -15,7 +15,8 @@ import pytest
 from lsg_jax import data, gates, load_run, losses, models
 from lsg_jax.checkpoint import Checkpoints
 from lsg_jax.config import Config, DataConfig, OptimizerConfig
-from lsg_jax.training import loop, parallel, schedule, steps
+from lsg_jax.training import folder as folders
+from lsg_jax.training import loop, parallel, schedule, segments, steps
 from lsg_jax.training import state as states
 
 WEIGHTS = losses.Weights(0.7, 0.05, 5.0)
@@ -210,18 +211,19 @@ def test_a_segment_gives_the_numbers_of_single_steps():
     config, dataset = tiny_run()
     rate = schedule.learning_rate("cosine", 0.1, 12)
     key = jax.random.key(0)
-    whole, single = (loop._initial_state(config, dataset, key, rate) for _ in range(2))
+    whole, single = (loop._initial_state(config, dataset, rate, key) for _ in range(2))
     single = dataclasses.replace(single, model=models.create("tiny", 10))  # no mapped axis outside the mesh
-    train = loop.Images(*map(jnp.asarray, dataset.train))
+    train = segments.Images(*map(jnp.asarray, dataset.train))
     constants = {
         "mesh": parallel.mesh(),
+        "stacked": False,
         "batch_size": 64,
         "padding": 2,
         "flip": False,
         "mean": dataset.mean,
         "std": dataset.std,
     }
-    whole, total = loop.train_segment(whole, jnp.zeros(()), train, key, 1, 0, 3, path="lsg", **constants)
+    whole, total = segments.train_segment(whole, jnp.zeros(()), train, key, 1, 0, 3, path="lsg", **constants)
     order_key, augment_key = jax.random.split(jax.random.fold_in(key, 1))
     order = jax.random.permutation(order_key, 200)
     expected = 0.0
@@ -297,6 +299,42 @@ def test_another_configuration_is_refused_by_name(tmp_path):
         loop.fit(other, dataset, tmp_path)
 
 
+def test_seeds_trained_together_are_the_seeds_trained_alone(tmp_path):
+    config, dataset = tiny_run(optimizer=OptimizerConfig(epochs=2, batch_size=64))
+    together = loop.fit_seeds(dataclasses.replace(config, seed=5), dataset, tmp_path / "all", 3)
+    for index, seed in enumerate((5, 6, 7)):
+        alone = loop.fit(dataclasses.replace(config, seed=seed), dataset, tmp_path / str(seed))
+        for ours, theirs in zip(without_times(together[index]), without_times(alone), strict=True):
+            assert ours.pop("path") == theirs.pop("path")
+            assert ours == pytest.approx(theirs, rel=1e-4)
+        run = load_run(tmp_path / "all" / f"seed{seed}")
+        assert run.config.seed == seed
+        np.testing.assert_allclose(run.gate, load_run(tmp_path / str(seed)).gate, atol=1e-4)
+
+
+def test_seeds_resume_together_from_the_last_step_that_all_have(tmp_path, monkeypatch):
+    config, dataset = tiny_run()
+    whole = loop.fit_seeds(config, dataset, tmp_path / "whole", 2)
+    save, saved = folders.RunFolder.save, []
+
+    def crash(self, *arguments, **named):
+        saved.append(self.path.name)
+        if len(saved) == 4:
+            raise Crash
+        save(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folders.RunFolder, "save", crash)
+        with pytest.raises(Crash):
+            loop.fit_seeds(config, dataset, tmp_path / "cut", 2)
+    resumed = loop.fit_seeds(config, dataset, tmp_path / "cut", 2)
+    assert [without_times(each) for each in resumed] == [without_times(each) for each in whole]
+    for seed in ("seed0", "seed1"):
+        chex.assert_trees_all_equal(
+            load_run(tmp_path / "cut" / seed).params, load_run(tmp_path / "whole" / seed).params
+        )
+
+
 def test_a_run_that_is_being_trained_is_refused(tmp_path):
     config, dataset = tiny_run()
     holder = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path,))
@@ -316,7 +354,7 @@ def hold(folder):
     import time
 
     (folder / "run").mkdir()
-    with loop._exclusive(folder / "run"):
+    with folders._exclusive(folder / "run"):
         (folder / "held").touch()
         time.sleep(60)
 

@@ -1,34 +1,30 @@
-"""``fit``: the host picks the step of each epoch, and everything else runs on the device in segments of many steps."""
+"""``fit``: the host picks the step of each epoch and shows progress; everything else runs on the devices."""
 
 import dataclasses
-import fcntl
-import json
-import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jax.sharding import Mesh
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from lsg_jax import cache, gates, losses, metrics, models
-from lsg_jax.checkpoint import Checkpoints, describe
+from lsg_jax import gates, losses, models
 from lsg_jax.config import Config
-from lsg_jax.data import Dataset, augment, normalize
+from lsg_jax.data import Dataset
 from lsg_jax.training import parallel, schedule
 from lsg_jax.training import state as states
-from lsg_jax.training.state import Batch, TrainState
-from lsg_jax.training.steps import UPDATES
+from lsg_jax.training.folder import RunFolder
+from lsg_jax.training.segments import Images, evaluate_segment, train_segment
+from lsg_jax.training.state import TrainState
 
 _SECONDS_A_SEGMENT = 3.0
 _EVALUATION_BATCH = 500
@@ -46,67 +42,6 @@ class Diverged(Exception):
     """The loss is not finite; nothing of that was saved."""
 
 
-class Images(NamedTuple):
-    """A split on the device, uint8[N, H, W, channels] and i32[N]."""
-
-    images: jax.Array
-    labels: jax.Array
-
-
-@partial(
-    jax.jit, static_argnames=("mesh", "path", "batch_size", "padding", "flip", "mean", "std"), donate_argnums=(0, 1)
-)
-def train_segment(
-    state, total_loss, split, key, epoch, start, stop, *, mesh, path, batch_size, padding, flip, mean, std
-):
-    """Runs steps ``start`` to ``stop`` of an epoch in one dispatch, each batch split over the devices of ``mesh``.
-
-    The order and the augmentation depend only on key, epoch and step, so where an epoch is cut changes nothing.
-
-    Returns:
-      The state and ``total_loss`` f32[] with each step's loss added.
-    """
-    order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
-    order = jax.random.permutation(order_key, len(split.labels))
-    update = parallel.on_each(UPDATES[path], mesh, inputs=(parallel.REPLICATED, parallel.SPLIT))
-
-    def step(index, carry):
-        state, total_loss = carry
-        chosen = lax.dynamic_slice_in_dim(order, index * batch_size, batch_size)
-        images = augment(jax.random.fold_in(augment_key, index), split.images[chosen], padding=padding, flip=flip)
-        batch = parallel.split(Batch(normalize(images, mean, std), split.labels[chosen]), mesh)
-        state, measured = update(state, batch)
-        return state, total_loss + measured["loss"]
-
-    return lax.fori_loop(start, stop, step, (state, total_loss))
-
-
-@partial(jax.jit, static_argnames=("mesh", "batch_size", "mean", "std"))
-def evaluate_segment(state, totals, split, start, stop, *, mesh, batch_size, mean, std):
-    """Adds batches ``start`` to ``stop`` of a split to the sums of both paths; the LSG path is given true labels."""
-    count = len(split.labels)
-
-    def measure(state, images, labels, weights):
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
-        features = state.model.apply(variables, images, method="features")
-        measured = {}
-        for name, a in (("std", features), ("lsg", features * gates.rows(state.gate, labels))):
-            logits = state.model.apply(variables, a, method="classify")
-            measured[name] = metrics.sums(logits, labels, weights)
-        return lax.psum(measured, parallel.AXIS)
-
-    measure = parallel.on_each(measure, mesh, inputs=(parallel.REPLICATED, *3 * [parallel.SPLIT]))
-
-    def step(index, totals):
-        positions = index * batch_size + jnp.arange(batch_size)
-        weights, positions = (positions < count).astype(jnp.float32), jnp.minimum(positions, count - 1)
-        images = normalize(split.images[positions], mean, std)
-        measured = measure(state, *parallel.split((images, split.labels[positions], weights), mesh))
-        return jax.tree.map(jnp.add, totals, measured)
-
-    return lax.fori_loop(start, stop, step, totals)
-
-
 def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
     """Trains, or goes on training, the run in ``folder`` and returns its history, a dictionary an epoch.
 
@@ -121,145 +56,137 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
       Diverged: if the loss is not finite.
       OSError: if something cannot be written.
     """
-    check_folder(config, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _exclusive(folder):
-        return _fit(config, dataset, folder)
+    return _fit([config], dataset, [folder])[0]
 
 
-def _fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
+def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> list[list[dict[str, Any]]]:
+    """Trains ``seeds`` runs as one program, from ``config.seed`` on; seed N has the run folder ``folder / seedN``.
+
+    Arguments, errors and folders are those of ``fit``; returns a history a seed.
+    """
+    numbers = range(config.seed, config.seed + seeds)
+    configs = [dataclasses.replace(config, seed=number) for number in numbers]
+    return _fit(configs, dataset, [folder / f"seed{number}" for number in numbers])
+
+
+def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[list[dict[str, Any]]]:
+    """Runs that differ in their seeds alone are stacked: every array of state, key and loss has them as first axis."""
+    config, epochs, batch_size = configs[0], configs[0].optimizer.epochs, configs[0].optimizer.batch_size
     mesh = parallel.mesh()
-    if config.optimizer.batch_size % mesh.size:
+    if batch_size % mesh.size:
         raise ValueError(
-            f"--batch-size {config.optimizer.batch_size} does not divide over {mesh.size} devices; "
-            f"choose a multiple of {mesh.size}"
+            f"--batch-size {batch_size} does not divide over {mesh.size} devices; choose a multiple of {mesh.size}"
         )
-    key = jax.random.key(config.seed)
-    steps = len(dataset.train.labels) // config.optimizer.batch_size
-    learning_rate = schedule.learning_rate(
-        config.optimizer.schedule, config.optimizer.learning_rate, config.optimizer.epochs * steps
-    )
-    state = parallel.replicate(_initial_state(config, dataset, key, learning_rate), mesh)
-    cache.publish(folder / "config.json", lambda file: file.write_text(json.dumps(config.to_json(), indent=2) + "\n"))
-    checkpoints = Checkpoints(folder / "checkpoints")
-    history: list[dict[str, Any]] = []
-    total_loss = parallel.replicate(jnp.zeros(()), mesh)
-    try:
-        if (latest := checkpoints.latest) is not None:
-            saved = checkpoints.describe(latest)
-            history = saved["history"]
-            if saved["data"] != describe(config, dataset, history)["data"]:
-                raise ValueError(
-                    f"{folder} was trained on other data (its mean or classes differ); choose another --output"
-                )
-            state, total_loss = _restore(checkpoints, latest, state, total_loss)
-            if len(history) < config.optimizer.epochs:
-                print(
-                    f"resuming in epoch {len(history) + 1}, after {int(state.step) % steps} of {steps} steps",
-                    flush=True,
-                )
-        lines = "".join(json.dumps(line) + "\n" for line in history)
-        cache.publish(folder / "metrics.jsonl", lambda file: file.write_text(lines))
-        with _signals() as received, SummaryWriter(str(folder), purge_step=len(history)) as events:
-
-            def save() -> None:
-                variables, training = _items(state, total_loss)
-                whole = int(state.step) == len(history) * steps
-                measured = history[-1] if whole and history else None
-                checkpoints.save(int(state.step), variables, training, describe(config, dataset, history), measured)
-
-            train, test = (
-                parallel.replicate(Images(*map(jnp.asarray, s)), mesh) for s in (dataset.train, dataset.test)
+    steps = len(dataset.train.labels) // batch_size
+    learning_rate = schedule.learning_rate(config.optimizer.schedule, config.optimizer.learning_rate, epochs * steps)
+    with ExitStack() as stack:
+        folders = [
+            stack.enter_context(RunFolder(each, dataset, path)) for each, path in zip(configs, paths, strict=True)
+        ]
+        key = _stack([jax.random.key(each.seed) for each in configs])
+        initial = partial(_initial_state, config, dataset, learning_rate)
+        state = parallel.replicate((initial if len(configs) == 1 else jax.vmap(initial))(key), mesh)
+        state, total_loss = _resume(folders, state, parallel.replicate(jnp.zeros_like(state.step, jnp.float32), mesh))
+        received = stack.enter_context(_signals())
+        train, test = (parallel.replicate(Images(*map(jnp.asarray, s)), mesh) for s in (dataset.train, dataset.test))
+        while (epoch := len(folders[0].history)) < epochs:
+            path, position = config.path(epoch), _step(state) % steps
+            segment = partial(
+                train_segment,
+                mesh=mesh,
+                stacked=len(folders) > 1,
+                path=path,
+                batch_size=batch_size,
+                padding=dataset.padding,
+                flip=dataset.flip,
+                mean=dataset.mean,
+                std=dataset.std,
             )
-            while len(history) < config.optimizer.epochs:
-                epoch, position = len(history), int(state.step) % steps
-                path = config.path(epoch)
-                segment = partial(
-                    train_segment,
-                    mesh=mesh,
-                    path=path,
-                    batch_size=config.optimizer.batch_size,
-                    padding=dataset.padding,
-                    flip=dataset.flip,
-                    mean=dataset.mean,
-                    std=dataset.std,
-                )
-                label = f"epoch {epoch + 1}/{config.optimizer.epochs} {path}"
-                if epoch < 2 and sys.stdout.isatty():
-                    print(f"{label}: compiling", end="\r", flush=True)
-                state, total_loss = segment(state, total_loss, train, key, epoch, 0, 0)  # compiles, runs no step
-                jax.block_until_ready(total_loss)
-                began = time.perf_counter()
-                images = (steps - position) * config.optimizer.batch_size
-                for start, stop, bar in _segments(position, steps, label, config.optimizer.batch_size):
-                    state, total_loss = segment(state, total_loss, train, key, epoch, start, stop)
-                    jax.block_until_ready(total_loss)
-                    if not math.isfinite(float(total_loss)):
-                        raise Diverged(
-                            f"the loss is {float(total_loss)} in epoch {epoch + 1} ({path}), step {stop} of {steps}, "
-                            f"at learning rate {float(learning_rate(int(state.step) - 1)):.4g}; it was not saved, "
-                            "try a smaller --learning-rate or --sparsity-weight in a new folder"
-                        )
-                    if received and stop < steps:
-                        bar.close()
-                        save()
-                        raise Interrupted(received[0])
-                seconds = time.perf_counter() - began
-                loss = float(total_loss) / steps
+            label = f"epoch {epoch + 1}/{epochs} {path}"
+            if epoch < 2 and sys.stdout.isatty():
+                print(f"{label}: compiling", end="\r", flush=True)
+            state, total_loss = segment(state, total_loss, train, key, epoch, 0, 0)  # compiles, runs no step
+            jax.block_until_ready(total_loss)
+            began = time.perf_counter()
+            for start, stop, bar in _segments(position, steps, label, batch_size):
+                state, total_loss = segment(state, total_loss, train, key, epoch, start, stop)
+                if not np.isfinite(total_loss).all():
+                    raise Diverged(
+                        f"the loss is not finite in epoch {epoch + 1} ({path}), step {stop} of {steps}, at learning "
+                        f"rate {float(learning_rate(_step(state) - 1)):.4g}; it was not saved, "
+                        "try a smaller --learning-rate or --sparsity-weight in a new folder"
+                    )
+                if received and stop < steps:
+                    bar.close()
+                    _save(folders, state, total_loss, measured=False)
+                    raise Interrupted(received[0])
+            seconds = time.perf_counter() - began
+            measured = _evaluate(state, test, dataset, mesh)
+            for index, folder in enumerate(folders):
                 line = {
                     "epoch": epoch,
                     "path": path,
-                    "learning_rate": float(learning_rate(int(state.step) - 1)),
-                    "train_loss": loss,
-                    **_evaluate(state, test, dataset, mesh),
-                    "density": float(gates.density(state.gate)),
+                    "learning_rate": float(learning_rate(_step(state) - 1)),
+                    "train_loss": float(np.ravel(total_loss)[index]) / steps,
+                    **{name: float(np.ravel(values)[index]) for name, values in measured.items()},
+                    "density": float(np.ravel(gates.density(state.gate))[index]),
                     "seconds": round(seconds, 3),
-                    "images_per_second": round(images / seconds, 1),
+                    "images_per_second": round((steps - position) * batch_size / seconds, 1),
                 }
-                history.append(line)
-                total_loss = parallel.replicate(jnp.zeros(()), mesh)
-                last = len(history) == config.optimizer.epochs
-                if received or last or len(history) % config.run.checkpoint_every == 0:
-                    save()
-                _append(folder / "metrics.jsonl", line)
-                for name, value in line.items():
-                    if isinstance(value, float):
-                        events.add_scalar(name, value, epoch)
-                events.flush()
-                print(_describe_line(line, config.optimizer.epochs), flush=True)
-                if received and not last:
-                    raise Interrupted(received[0])
-    finally:
-        checkpoints.close()
-    return history
+                folder.record(line)
+            total_loss = jnp.zeros_like(total_loss)
+            last = epoch + 1 == epochs
+            if received or last or (epoch + 1) % config.run.checkpoint_every == 0:
+                _save(folders, state, total_loss, measured=True)
+            print(_describe_line([folder.history[-1] for folder in folders], epochs), flush=True)
+            if received and not last:
+                raise Interrupted(received[0])
+        return [folder.history for folder in folders]
 
 
-def check_folder(config: Config, folder: Path) -> None:
-    """Raises ValueError if ``folder`` holds a run of another configuration, with the differences; writes nothing."""
-    if not folder.is_dir() or not any(path.name != "lock" for path in folder.iterdir()):
-        return
-    theirs, ours = _stored_config(folder).settings(), config.settings()
-    different = [f"--{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]]
-    if different:
-        raise ValueError(f"{folder} holds another run: {'; '.join(different)}; choose another --output")
+def _stack(trees: list[Any]) -> Any:
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def _stored_config(folder: Path) -> Config:
-    """Returns the configuration in config.json or, where that is missing or damaged, in the newest checkpoint."""
-    try:
-        return Config.from_json(json.loads((folder / "config.json").read_text()))
-    except (OSError, ValueError, AttributeError) as error:
-        if (folder / "checkpoints").is_dir():
-            checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-            try:
-                if (latest := checkpoints.latest) is not None:
-                    return Config.from_json(checkpoints.describe(latest)["config"])
-            finally:
-                checkpoints.close()
-        raise ValueError(f"{folder} is not empty and holds no run; choose another --output") from error
+def _unstack(tree: Any, count: int) -> list[Any]:
+    return [tree] if count == 1 else [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(count)]
 
 
-def _initial_state(config: Config, dataset: Dataset, key: jax.Array, learning_rate: Any) -> TrainState:
+def _step(state: TrainState) -> int:
+    return int(np.ravel(state.step)[0])
+
+
+def _save(folders: list[RunFolder], state: TrainState, total_loss: jax.Array, *, measured: bool) -> None:
+    for folder, items in zip(folders, _unstack(_items(state, total_loss), len(folders)), strict=True):
+        folder.save(_step(state), **items, measured=measured)
+
+
+def _resume(folders: list[RunFolder], state: TrainState, total_loss: jax.Array) -> tuple[TrainState, jax.Array]:
+    """Returns state and loss of the newest step that all folders have, or the initial ones, stacked."""
+    latest = [folder.latest for folder in folders]
+    saved = [step for step in latest if step is not None]
+    step = min(saved) if len(saved) == len(folders) else None
+    templates = _unstack(_items(state, total_loss), len(folders))
+    restored = _stack([folder.restore(step, **items) for folder, items in zip(folders, templates, strict=True)])
+    if step is not None:
+        print(f"resuming after epoch {len(folders[0].history)}, step {step}", flush=True)
+    training = dict(restored["training"])
+    total_loss = training.pop("total_loss")
+    return dataclasses.replace(state, **restored["variables"], **training), total_loss
+
+
+def _items(state: TrainState, total_loss: jax.Array) -> dict[str, Any]:
+    variables = {"params": state.params, "batch_stats": state.batch_stats, "gate": state.gate}
+    training = {
+        "step": state.step,
+        "optimizer_state": state.optimizer_state,
+        "gate_optimizer_state": state.gate_optimizer_state,
+        "total_loss": total_loss,
+    }
+    return {"variables": variables, "training": training}
+
+
+def _initial_state(config: Config, dataset: Dataset, learning_rate: Any, key: jax.Array) -> TrainState:
     model = models.create(config.model, len(dataset.class_names), parallel.AXIS, config.precision)
     lsg = config.lsg
     if lsg.sparsity_weight is None or lsg.sparsity_target is None or lsg.shared_filters is None:
@@ -281,38 +208,22 @@ def _initial_state(config: Config, dataset: Dataset, key: jax.Array, learning_ra
     )
 
 
-def _items(state: TrainState, total_loss: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
-    variables = {"params": state.params, "batch_stats": state.batch_stats, "gate": state.gate}
-    training = {
-        "step": state.step,
-        "optimizer_state": state.optimizer_state,
-        "gate_optimizer_state": state.gate_optimizer_state,
-        "total_loss": total_loss,
-    }
-    return variables, training
-
-
-def _restore(
-    checkpoints: Checkpoints, step: int, state: TrainState, total_loss: jax.Array
-) -> tuple[TrainState, jax.Array]:
-    variables, training = _items(state, total_loss)
-    restored = checkpoints.restore(step, variables=variables, training=training)
-    training = dict(restored["training"])
-    total_loss = training.pop("total_loss")
-    return dataclasses.replace(state, **restored["variables"], **training), total_loss
-
-
-def _evaluate(state: TrainState, test: Images, dataset: Dataset, mesh: Mesh) -> dict[str, float]:
-    zero = {"correct": jnp.zeros(()), "cross_entropy": jnp.zeros(())}
-    totals = {"std": zero, "lsg": zero}
+def _evaluate(state: TrainState, test: Images, dataset: Dataset, mesh: Mesh) -> dict[str, np.ndarray]:
+    """Returns accuracy and cross entropy of both paths, one value a run."""
+    totals = {path: dict.fromkeys(("correct", "cross_entropy"), jnp.zeros(state.step.shape)) for path in ("std", "lsg")}
     batch_size = -(-_EVALUATION_BATCH // mesh.size) * mesh.size
-    segment = partial(evaluate_segment, mesh=mesh, batch_size=batch_size, mean=dataset.mean, std=dataset.std)
+    segment = partial(
+        evaluate_segment,
+        mesh=mesh,
+        stacked=state.step.ndim > 0,
+        batch_size=batch_size,
+        mean=dataset.mean,
+        std=dataset.std,
+    )
     for start, stop, _ in _segments(0, -(-len(test.labels) // batch_size), "measuring", batch_size):
-        totals = segment(state, totals, test, start, stop)
-        jax.block_until_ready(totals)
-    count = len(test.labels)
+        totals = jax.block_until_ready(segment(state, totals, test, start, stop))
     return {
-        f"{prefix}test_{name}": float(totals[path][key]) / count
+        f"{prefix}test_{name}": np.asarray(totals[path][key], np.float64) / len(test.labels)
         for path, prefix in (("std", ""), ("lsg", "lsg_"))
         for name, key in (("accuracy", "correct"), ("cross_entropy", "cross_entropy"))
     }
@@ -340,23 +251,6 @@ def _segments(start: int, stop: int, label: str, batch_size: int) -> Iterator[tu
 
 
 @contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the system takes back when the process ends, however it ends."""
-    with (folder / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise ValueError(
-                f"{folder} is being trained by process {file.read().strip()}; wait for it or choose another --output"
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
-@contextmanager
 def _signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM instead of dying of them; a second one of either dies as usual."""
     received: list[int] = []
@@ -377,15 +271,14 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _append(file: Path, line: dict[str, Any]) -> None:
-    with file.open("a") as stream:
-        stream.write(json.dumps(line) + "\n")
-
-
-def _describe_line(line: dict[str, Any], epochs: int) -> str:
+def _describe_line(lines: list[dict[str, Any]], epochs: int) -> str:
+    """Describes an epoch by the means over the runs."""
+    first = lines[0]
+    mean = {name: np.mean([line[name] for line in lines]) for name, value in first.items() if name != "path"}
+    runs = f"{len(lines)} seeds  " if len(lines) > 1 else ""
     return (
-        f"epoch {line['epoch'] + 1:{len(str(epochs))}d}/{epochs} {line['path']:5s} lr {line['learning_rate']:.4f}  "
-        f"loss {line['train_loss']:8.4f}  accuracy {line['test_accuracy']:.4f} "
-        f"(gated by true labels {line['lsg_test_accuracy']:.4f})  density {line['density']:.3f}  "
-        f"{line['images_per_second']:.0f} images/s"
+        f"epoch {first['epoch'] + 1:{len(str(epochs))}d}/{epochs} {first['path']:5s} {runs}"
+        f"lr {mean['learning_rate']:.4f}  loss {mean['train_loss']:8.4f}  accuracy {mean['test_accuracy']:.4f} "
+        f"(gated by true labels {mean['lsg_test_accuracy']:.4f})  density {mean['density']:.3f}  "
+        f"{len(lines) * mean['images_per_second']:.0f} images/s"
     )

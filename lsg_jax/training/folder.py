@@ -1,0 +1,123 @@
+"""The folder of a run while it is trained: lock, configuration, checkpoints, metric lines and TensorBoard events."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from lsg_jax import cache
+from lsg_jax.checkpoint import Checkpoints, describe
+from lsg_jax.config import Config
+from lsg_jax.data import Dataset
+
+
+class RunFolder:
+    """A context manager that holds the folder's lock; ``history`` has a dictionary for every epoch.
+
+    Raises:
+      ValueError: if the folder holds a run of another configuration or of other data, or is being trained already.
+      OSError: if something cannot be written.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, path: Path):
+        check_folder(config, path)
+        self.path = path
+        self.history: list[dict[str, Any]] = []
+        self._config, self._dataset = config, dataset
+
+    def __enter__(self) -> "RunFolder":
+        self.path.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            stack.enter_context(_exclusive(self.path))
+            settings = json.dumps(self._config.to_json(), indent=2) + "\n"
+            cache.publish(self.path / "config.json", lambda file: file.write_text(settings))
+            self._checkpoints = Checkpoints(self.path / "checkpoints")
+            stack.callback(self._checkpoints.close)
+            self._events = stack.enter_context(SummaryWriter(str(self.path)))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.close()
+
+    @property
+    def latest(self) -> int | None:
+        """The step of the newest checkpoint, None where there is none."""
+        return self._checkpoints.latest
+
+    def restore(self, step: int | None, **templates: Any) -> dict[str, Any]:
+        """Goes back to the checkpoint of ``step``, or to the start, and returns the items shaped like ``templates``."""
+        self._checkpoints.discard_after(step)
+        if step is not None:
+            saved = self._checkpoints.describe(step)
+            self.history = saved["history"]
+            if saved["data"] != describe(self._config, self._dataset, [])["data"]:
+                raise ValueError(
+                    f"{self.path} was trained on other data (its mean or classes differ); choose another --output"
+                )
+            templates = self._checkpoints.restore(step, **templates)
+        lines = "".join(json.dumps(line) + "\n" for line in self.history)
+        cache.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines))
+        return templates
+
+    def save(self, step: int, variables: Any, training: Any, *, measured: bool) -> None:
+        """Saves a checkpoint; ``measured`` tells whether the last line of ``history`` is about these variables."""
+        metrics = self.history[-1] if measured else None
+        self._checkpoints.save(step, variables, training, describe(self._config, self._dataset, self.history), metrics)
+
+    def record(self, line: dict[str, Any]) -> None:
+        """Adds the line of an epoch."""
+        self.history.append(line)
+        with (self.path / "metrics.jsonl").open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        for name, value in line.items():
+            if isinstance(value, float):
+                self._events.add_scalar(name, value, line["epoch"])
+        self._events.flush()
+
+
+def check_folder(config: Config, folder: Path) -> None:
+    """Raises ValueError if ``folder`` holds a run of another configuration, with the differences; writes nothing."""
+    if not folder.is_dir() or not any(path.name != "lock" for path in folder.iterdir()):
+        return
+    theirs, ours = _stored_config(folder).settings(), config.settings()
+    different = [f"--{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]]
+    if different:
+        raise ValueError(f"{folder} holds another run: {'; '.join(different)}; choose another --output")
+
+
+def _stored_config(folder: Path) -> Config:
+    """Returns the configuration in config.json or, where that is missing or damaged, in the newest checkpoint."""
+    try:
+        return Config.from_json(json.loads((folder / "config.json").read_text()))
+    except (OSError, ValueError, AttributeError) as error:
+        if (folder / "checkpoints").is_dir():
+            checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+            try:
+                if (latest := checkpoints.latest) is not None:
+                    return Config.from_json(checkpoints.describe(latest)["config"])
+            finally:
+                checkpoints.close()
+        raise ValueError(f"{folder} is not empty and holds no run; choose another --output") from error
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock, which the system takes back when the process ends, however it ends."""
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise ValueError(
+                f"{folder} is being trained by process {file.read().strip()}; wait for it or choose another --output"
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

@@ -1,0 +1,85 @@
+"""What runs on the devices: many steps of an epoch, or many batches of an evaluation, in one dispatch."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lsg_jax import gates, metrics
+from lsg_jax.data import augment, normalize
+from lsg_jax.training import parallel
+from lsg_jax.training.state import Batch
+from lsg_jax.training.steps import UPDATES
+
+
+class Images(NamedTuple):
+    """A split on the device, uint8[N, H, W, channels] and i32[N]."""
+
+    images: jax.Array
+    labels: jax.Array
+
+
+@partial(
+    jax.jit,
+    static_argnames=("mesh", "stacked", "path", "batch_size", "padding", "flip", "mean", "std"),
+    donate_argnums=(0, 1),
+)
+def train_segment(
+    state, total_loss, split, key, epoch, start, stop, *, mesh, stacked, path, batch_size, padding, flip, mean, std
+):
+    """Runs steps ``start`` to ``stop`` of an epoch in one dispatch, each batch split over the devices of ``mesh``.
+
+    The order and the augmentation depend only on key, epoch and step, so where an epoch is cut changes nothing. Where
+    ``stacked``, state, ``total_loss`` and key have the runs that are trained together as first axis.
+
+    Returns:
+      The state and ``total_loss`` f32[] with each step's loss added.
+    """
+    update = parallel.on_each(UPDATES[path], mesh, inputs=(parallel.REPLICATED, parallel.SPLIT))
+
+    def train(state, total_loss, key):
+        order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
+        order = jax.random.permutation(order_key, len(split.labels))
+
+        def step(index, carry):
+            state, total_loss = carry
+            chosen = lax.dynamic_slice_in_dim(order, index * batch_size, batch_size)
+            images = augment(jax.random.fold_in(augment_key, index), split.images[chosen], padding=padding, flip=flip)
+            batch = parallel.split(Batch(normalize(images, mean, std), split.labels[chosen]), mesh)
+            state, measured = update(state, batch)
+            return state, total_loss + measured["loss"]
+
+        return lax.fori_loop(start, stop, step, (state, total_loss))
+
+    return (jax.vmap(train) if stacked else train)(state, total_loss, key)
+
+
+@partial(jax.jit, static_argnames=("mesh", "stacked", "batch_size", "mean", "std"))
+def evaluate_segment(state, totals, split, start, stop, *, mesh, stacked, batch_size, mean, std):
+    """Adds batches ``start`` to ``stop`` of a split to the sums of both paths; the LSG path is given true labels."""
+    count = len(split.labels)
+
+    def measure(state, images, labels, weights):
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        features = state.model.apply(variables, images, method="features")
+        measured = {}
+        for name, a in (("std", features), ("lsg", features * gates.rows(state.gate, labels))):
+            logits = state.model.apply(variables, a, method="classify")
+            measured[name] = metrics.sums(logits, labels, weights)
+        return lax.psum(measured, parallel.AXIS)
+
+    measure = parallel.on_each(measure, mesh, inputs=(parallel.REPLICATED, *3 * [parallel.SPLIT]))
+
+    def evaluate(state, totals):
+        def step(index, totals):
+            positions = index * batch_size + jnp.arange(batch_size)
+            weights, positions = (positions < count).astype(jnp.float32), jnp.minimum(positions, count - 1)
+            images = normalize(split.images[positions], mean, std)
+            measured = measure(state, *parallel.split((images, split.labels[positions], weights), mesh))
+            return jax.tree.map(jnp.add, totals, measured)
+
+        return lax.fori_loop(start, stop, step, totals)
+
+    return (jax.vmap(evaluate) if stacked else evaluate)(state, totals)
