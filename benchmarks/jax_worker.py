@@ -1,0 +1,106 @@
+"""This project's side, through its own programs. Run by ``benchmarks.turns``: one task, once for every line read."""
+
+import json
+import resource
+import sys
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lsg_jax import gates, losses, models
+from lsg_jax.training import parallel, segments
+from lsg_jax.training import state as states
+
+MESH = parallel.mesh()
+EVALUATION_BATCH = 500
+
+
+def new_state(model):
+    network = models.create(model, 10, parallel.AXIS)
+    return states.create(
+        jax.random.key(0),
+        network,
+        (32, 32, 3),
+        gates.init(10, network.num_filters),
+        states.theta_optimizer(0.01, 0.9, 1e-4),
+        states.learned_gate_optimizer(0.1),
+        losses.Weights(1.0, 0.1, float(network.num_filters)),
+    )
+
+
+class Epochs:
+    """Training segments as ``fit`` runs them: shuffled, augmented and normalised on the device."""
+
+    def __init__(self, model, path, batch, images, labels, statistics):
+        self.state, self.total = new_state(model), jnp.zeros(())
+        self.split = segments.Images(jnp.asarray(images), jnp.asarray(labels))
+        self.steps = len(labels) // batch
+        constants = {"mesh": MESH, "stacked": False, "batch_size": batch, "padding": 4, "flip": True} | statistics
+        self.run = partial(segments.train_segment, path=path, **constants)
+
+    def __call__(self, segment=12):
+        for start in range(0, self.steps, segment):
+            stop = min(start + segment, self.steps)
+            self.state, self.total = self.run(self.state, self.total, self.split, jax.random.key(0), 0, start, stop)
+            jax.block_until_ready(self.total)
+
+
+def steps(model, path, batch=256, count=10):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (batch * count, 32, 32, 3), np.uint8), rng.integers(0, 10, batch * count)
+    return Epochs(model, path, batch, images, labels.astype(np.int32), {"mean": (0.5,) * 3, "std": (0.25,) * 3})
+
+
+def evaluation(file, state=None):
+    data = np.load(file)
+    split = segments.Images(jnp.asarray(data["test_images"]), jnp.asarray(data["test_labels"]))
+    constants = {"mesh": MESH, "stacked": False, "batch_size": EVALUATION_BATCH} | _statistics(data)
+    state = state or new_state("resnet20")
+    zero = {"correct": jnp.zeros(()), "cross_entropy": jnp.zeros(())}
+    batches = len(split.labels) // EVALUATION_BATCH
+
+    def run(state=state):
+        totals = {"std": zero, "lsg": zero}
+        jax.block_until_ready(segments.evaluate_segment(state, totals, split, 0, batches, **constants))
+
+    return run
+
+
+def epoch(file):
+    data = np.load(file)
+    train = Epochs("resnet20", "std", 256, data["train_images"], data["train_labels"], _statistics(data))
+    evaluate = evaluation(file)
+
+    def run():
+        train()
+        evaluate(train.state)
+
+    return run
+
+
+def _statistics(data):
+    return {name: tuple(data[name].tolist()) for name in ("mean", "std")}
+
+
+TASKS = {"steps": steps, "evaluation": evaluation, "epoch": epoch}
+
+
+def main():
+    order = json.loads(sys.argv[1])
+    run = TASKS[order["task"]](**order["arguments"])
+    for _ in range(order["warmup"]):
+        run()
+    print(json.dumps({"version": f"jax {jax.__version__}"}), flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Two workers that take turns: each runs its task once a turn, alone on the machine, and tells how long it took."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+
+@contextmanager
+def worker(script: str, python: str, **order: Any) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Yields the version of what runs, and a function that runs one turn of ``order`` in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
+    command = [python, str(FOLDER / script), json.dumps(order)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
+
+        def read() -> dict[str, Any]:
+            line = stdout.readline()
+            if not line:
+                raise ValueError(f"{script} failed at {order}; has {python} what it needs?")
+            return json.loads(line)
+
+        def turn() -> dict[str, Any]:
+            stdin.write("\n")
+            return read()
+
+        yield read()["version"], turn
+        stdin.close()
+
+
+def compare(ours: dict[str, Any], theirs: dict[str, Any], pairs: int, units: float) -> dict[str, Any]:
+    """Runs both orders in turn and returns medians, in ``units`` a second, and their ratio, ours over theirs."""
+    with ExitStack() as stack:
+        sides = [stack.enter_context(worker(**side)) for side in (ours, theirs)]
+        turns = [[turn() for _, turn in sides] for _ in range(pairs)]
+    seconds = [[turn[side]["seconds"] for turn in turns] for side in range(2)]
+    peaks = [max(turn[side]["peak_bytes"] for turn in turns) for side in range(2)]
+    return {
+        "ours": units / median(seconds[0]),
+        "theirs": units / median(seconds[1]),
+        "ratio": median(seconds[1]) / median(seconds[0]),
+        "pair_ratios": [theirs / ours for ours, theirs in zip(*seconds, strict=True)],
+        "peak_bytes": {"ours": peaks[0], "theirs": peaks[1], "ratio": peaks[0] / peaks[1]},
+        "versions": [version for version, _ in sides],
+    }
