@@ -92,8 +92,8 @@ def measure(options: Options) -> dict[str, Any]:
             train_labels=dataset.train.labels,
             test_images=dataset.test.images,
             test_labels=dataset.test.labels,
-            mean=np.float32(dataset.mean),
-            std=np.float32(dataset.std),
+            mean=np.array(dataset.mean, np.float32),
+            std=np.array(dataset.std, np.float32),
         )
         chosen = comparisons(options, file)
         if options.only is not None:

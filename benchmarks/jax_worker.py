@@ -4,7 +4,9 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +87,7 @@ def _statistics(data):
     return {name: tuple(data[name].tolist()) for name in ("mean", "std")}
 
 
-TASKS = {"steps": steps, "evaluation": evaluation, "epoch": epoch}
+TASKS: dict[str, Callable[..., Callable[[], Any]]] = {"steps": steps, "evaluation": evaluation, "epoch": epoch}
 
 
 def main():

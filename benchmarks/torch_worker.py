@@ -7,6 +7,8 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +66,7 @@ class AlexNet(nn.Module):
         return self.classifier(features if gate_rows is None else features * gate_rows)
 
 
-MODELS = {"resnet20": ResNet20, "alexnet": AlexNet}
+MODELS: dict[str, Any] = {"resnet20": ResNet20, "alexnet": AlexNet}
 
 
 class Trainer:
@@ -161,7 +163,7 @@ def epoch(file, workers):
     return run
 
 
-TASKS = {"steps": steps, "evaluation": evaluation, "epoch": epoch}
+TASKS: dict[str, Callable[..., Callable[[], Any]]] = {"steps": steps, "evaluation": evaluation, "epoch": epoch}
 
 
 def main():
