@@ -1,17 +1,14 @@
 """This project's side, through its own programs. Run by ``benchmarks.turns``: one task, once for every line read."""
 
 import json
-import resource
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.worker import serve
 from lsg_jax import gates, losses, models
 from lsg_jax.training import parallel, segments
 from lsg_jax.training import state as states
@@ -22,7 +19,7 @@ EVALUATION_BATCH = 500
 
 def new_state(model):
     network = models.create(model, 10, parallel.AXIS)
-    return states.create(
+    state = states.create(
         jax.random.key(0),
         network,
         (32, 32, 3),
@@ -31,14 +28,19 @@ def new_state(model):
         states.learned_gate_optimizer(0.1),
         losses.Weights(1.0, 0.1, float(network.num_filters)),
     )
+    return parallel.replicate(state, MESH)
+
+
+def on_devices(images, labels):
+    return parallel.replicate(segments.Images(jnp.asarray(images), jnp.asarray(labels)), MESH)
 
 
 class Epochs:
     """Training segments as ``fit`` runs them: shuffled, augmented and normalised on the device."""
 
     def __init__(self, model, path, batch, images, labels, statistics):
-        self.state, self.total = new_state(model), jnp.zeros(())
-        self.split = segments.Images(jnp.asarray(images), jnp.asarray(labels))
+        self.state, self.total = new_state(model), parallel.replicate(jnp.zeros(()), MESH)
+        self.split = on_devices(images, labels)
         self.steps = len(labels) // batch
         constants = {"mesh": MESH, "stacked": False, "batch_size": batch, "padding": 4, "flip": True} | statistics
         self.run = partial(segments.train_segment, path=path, **constants)
@@ -58,10 +60,10 @@ def steps(model, path, batch=256, count=10):
 
 def evaluation(file, state=None):
     data = np.load(file)
-    split = segments.Images(jnp.asarray(data["test_images"]), jnp.asarray(data["test_labels"]))
+    split = on_devices(data["test_images"], data["test_labels"])
     constants = {"mesh": MESH, "stacked": False, "batch_size": EVALUATION_BATCH} | _statistics(data)
     state = state or new_state("resnet20")
-    zero = {"correct": jnp.zeros(()), "cross_entropy": jnp.zeros(())}
+    zero = parallel.replicate({"correct": jnp.zeros(()), "cross_entropy": jnp.zeros(())}, MESH)
     batches = len(split.labels) // EVALUATION_BATCH
 
     def run(state=state):
@@ -87,22 +89,8 @@ def _statistics(data):
     return {name: tuple(data[name].tolist()) for name in ("mean", "std")}
 
 
-TASKS: dict[str, Callable[..., Callable[[], Any]]] = {"steps": steps, "evaluation": evaluation, "epoch": epoch}
-
-
-def main():
-    order = json.loads(sys.argv[1])
-    run = TASKS[order["task"]](**order["arguments"])
-    for _ in range(order["warmup"]):
-        run()
-    print(json.dumps({"version": f"jax {jax.__version__}"}), flush=True)
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        run()
-        seconds = time.perf_counter() - began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
-
+TASKS = {"steps": steps, "evaluation": evaluation, "epoch": epoch}
 
 if __name__ == "__main__":
-    main()
+    order = json.loads(sys.argv[1])
+    serve(TASKS, order, f"jax {jax.__version__}")

@@ -4,16 +4,15 @@ Run by ``benchmarks.turns`` with an interpreter that has PyTorch: one task, whic
 """
 
 import json
-import resource
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from benchmarks.worker import serve
 
 
 class Block(nn.Module):
@@ -163,23 +162,9 @@ def epoch(file, workers):
     return run
 
 
-TASKS: dict[str, Callable[..., Callable[[], Any]]] = {"steps": steps, "evaluation": evaluation, "epoch": epoch}
-
-
-def main():
-    order = json.loads(sys.argv[1])
-    torch.set_num_threads(order["threads"])
-    run = TASKS[order["task"]](**order["arguments"])
-    for _ in range(order["warmup"]):
-        run()
-    print(json.dumps({"version": f"torch {torch.__version__}"}), flush=True)
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        run()
-        seconds = time.perf_counter() - began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
-
+TASKS = {"steps": steps, "evaluation": evaluation, "epoch": epoch}
 
 if __name__ == "__main__":
-    main()
+    order = json.loads(sys.argv[1])
+    torch.set_num_threads(order["threads"])
+    serve(TASKS, order, f"torch {torch.__version__}")
