@@ -3,6 +3,7 @@
 from unittest import mock
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsg_jax import gates, models
-from lsg_jax.models import native
+from lsg_jax.models import alexnet, native
 from lsg_jax.models.convolution import _xla_convolution, convolution
 
 
@@ -51,6 +52,15 @@ def test_bfloat16_keeps_parameters_and_logits_in_float32(name):
     assert rounded.dtype == jnp.float32
     assert not jnp.array_equal(rounded, logits)
     np.testing.assert_allclose(rounded, logits, atol=0.05 * float(jnp.abs(logits).max()))
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_max_pool_equals_flaxs(size):
+    maps = jax.random.normal(jax.random.key(0), (2, size, size + 1, 3))
+    ours, gradient = jax.value_and_grad(lambda x: jnp.sum(jnp.sin(alexnet.max_pool(x))))(maps)
+    theirs, expected = jax.value_and_grad(lambda x: jnp.sum(jnp.sin(nn.max_pool(x, (2, 2), (2, 2)))))(maps)
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
 
 
 def test_unknown_model_names_the_known_ones():

@@ -29,5 +29,15 @@ class AlexNet(GatedNetwork):
         for layer, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             maps = nn.relu(norm(conv(maps), use_running_average=not train))
             if layer < 2:
-                maps = nn.max_pool(maps, (2, 2), (2, 2))
+                maps = max_pool(maps)
         return maps
+
+
+def max_pool(maps: jax.Array) -> jax.Array:
+    """Returns the maxima of 2x2 windows at stride 2, [B, H // 2, W // 2, K] from [B, H, W, K].
+
+    As a reduction of a reshaped array it is several times faster on a CPU than XLA's window reduction and its gradient.
+    """
+    height, width = maps.shape[1] // 2, maps.shape[2] // 2
+    windows = maps[:, : 2 * height, : 2 * width].reshape(-1, height, 2, width, 2, maps.shape[-1])
+    return windows.max((2, 4))

@@ -26,7 +26,7 @@ constexpr Index kLanes = 16, kAccumulators = 16;
 #else
 constexpr Index kLanes = 8, kAccumulators = 8;
 #endif
-constexpr Index kBandPixels = 256;  // the weight gradient's working set, so that it stays in the first-level cache
+constexpr Index kBandPixels = 256;  // what the weight gradient sums in registers before it adds to memory
 
 typedef float Vector __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
@@ -162,14 +162,15 @@ void GatherImages(const Gather& gather, const float* in, const Shape& in_shape, 
     planes.Load(in + image * in_shape.size());
     for (const Phase& phase : gather.phases) {
       const Index width = (out_shape.columns - phase.column + gather.step - 1) / gather.step;
-      for (Index i = 0, row = phase.row; row < out_shape.rows; ++i, row += gather.step) {
-        pixels.clear();
-        for (const Tap& tap : phase.taps) {
-          pixels.push_back(planes.Row(gather.stride * i + tap.row) + planes.Offset(tap.column));
-        }
-        float* out_row = out + image * out_shape.size() + (row * out_shape.columns + phase.column) * out_shape.channels;
-        for (Index j = 0; j < width; j += T) {
-          for (Index first = 0; first < padded; first += V * kLanes) {
+      for (Index first = 0; first < padded; first += V * kLanes) {  // outermost, so that its weights stay in the cache
+        for (Index i = 0, row = phase.row; row < out_shape.rows; ++i, row += gather.step) {
+          pixels.clear();
+          for (const Tap& tap : phase.taps) {
+            pixels.push_back(planes.Row(gather.stride * i + tap.row) + planes.Offset(tap.column));
+          }
+          float* out_row =
+              out + image * out_shape.size() + (row * out_shape.columns + phase.column) * out_shape.channels;
+          for (Index j = 0; j < width; j += T) {
             Tile<T, V> tile;
             for (size_t tap = 0; tap < phase.taps.size(); ++tap) {
               const float* scalars = pixels[tap] + j * kLanes;
@@ -266,22 +267,29 @@ void AddWeightGradient(const float* images, const Shape& in_shape, const float* 
                        float* total) {
   const Index padded = Blocks(kernel.outputs) * kLanes;
   const Index band = std::max<Index>(1, kBandPixels / out_shape.columns);
-  Planes in(in_shape, kernel.margin(), stride), out(out_shape, 0, 1);
-  for (Index image = begin; image < end; ++image) {
-    in.Load(images + image * in_shape.size());
-    out.Load(cotangent + image * out_shape.size());
+  const Index group = std::max<Index>(1, kBandPixels / (out_shape.rows * out_shape.columns));
+  std::vector<Planes> in(group, Planes(in_shape, kernel.margin(), stride)), out(group, Planes(out_shape, 0, 1));
+  for (Index start = begin; start < end; start += group) {
+    const Index count = std::min(group, end - start);
+    for (Index image = 0; image < count; ++image) {
+      in[image].Load(images + (start + image) * in_shape.size());
+      out[image].Load(cotangent + (start + image) * out_shape.size());
+    }
     for (Index from = 0; from < out_shape.rows; from += band) {
       const Index to = std::min(from + band, out_shape.rows);
       for (Index tap = 0; tap < kernel.taps(); ++tap) {
-        const Index row = tap / kernel.columns - top, offset = in.Offset(tap % kernel.columns - left);
+        const Index row = tap / kernel.columns - top, offset = in[0].Offset(tap % kernel.columns - left);
         for (Index input = 0; input < kernel.inputs; input += T) {
-          const Index scalars = offset + input / kLanes * in.plane() + input % kLanes;
+          const Index scalars = offset + input / kLanes * in[0].plane() + input % kLanes;
           float* target = total + (tap * kernel.inputs + input) * padded;
           for (Index first = 0; first < padded; first += V * kLanes) {
             Tile<T, V> tile;
-            for (Index i = from; i < to; ++i) {
-              tile.template Add<1>(in.Row(stride * i + row) + scalars, kLanes,
-                                   out.Row(i) + first / kLanes * out.plane(), out.plane(), kLanes, out_shape.columns);
+            const Index plane = out[0].plane(), vectors = first / kLanes * plane;
+            for (Index image = 0; image < count; ++image) {
+              for (Index i = from; i < to; ++i) {
+                tile.template Add<1>(in[image].Row(stride * i + row) + scalars, kLanes, out[image].Row(i) + vectors,
+                                     plane, kLanes, out_shape.columns);
+              }
             }
             for (Index t = 0; t < std::min<Index>(T, kernel.inputs - input); ++t) {
               for (int v = 0; v < V; ++v) AsVector(target + t * padded + first + v * kLanes) += tile.sum[t][v];
@@ -299,7 +307,8 @@ ffi::Error WeightGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> images, ff
   const Kernel kernel(gradient->dimensions());
   const Shape in_shape(images.dimensions()), out_shape(cotangent.dimensions());
   const Index blocks = Blocks(kernel.outputs), padded = blocks * kLanes;
-  const Index size = kernel.taps() * kernel.inputs * padded, ranges = Ranges(pool, in_shape.images);
+  const Index size = kernel.taps() * kernel.inputs * padded;
+  const Index ranges = std::min<Index>(in_shape.images, pool.num_threads());
   const auto add = kernel.inputs <= 4 ? AddWeightGradient<4, 1>
                    : blocks % 2 == 0  ? AddWeightGradient<kAccumulators / 2, 2>
                                       : AddWeightGradient<kAccumulators, 1>;
