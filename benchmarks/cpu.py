@@ -7,7 +7,6 @@ Writes ``results/benchmarks/cpu.json`` and the table in the README. PyTorch may 
 import json
 import os
 import platform
-import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -108,7 +107,8 @@ def measure(options: Options) -> dict[str, Any]:
                 flush=True,
             )
     return {
-        "command": "python -m benchmarks.cpu " + shlex.join(sys.argv[1:]),
+        "command": f"python -m benchmarks.cpu --pairs={options.pairs} --steps={options.steps} "
+        f"--loader-workers={options.loader_workers}",
         "machine": {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
         "comparisons": results,
     }

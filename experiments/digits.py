@@ -1,4 +1,4 @@
-"""LSG training on scikit-learn's 1,797 real digits, brought to 16x16: no download, under 2 minutes on 2 cores."""
+"""LSG training on scikit-learn's 1,797 real digits, brought to 16x16: no download, a minute on 2 cores."""
 
 from experiments import cli
 from lsg_jax.config import Config, DataConfig, OptimizerConfig, OutputConfig

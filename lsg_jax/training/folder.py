@@ -38,7 +38,6 @@ class RunFolder:
             cache.publish(self.path / "config.json", lambda file: file.write_text(settings))
             self._checkpoints = Checkpoints(self.path / "checkpoints")
             stack.callback(self._checkpoints.close)
-            self._events = stack.enter_context(SummaryWriter(str(self.path)))
             self._stack = stack.pop_all()
         return self
 
@@ -51,7 +50,10 @@ class RunFolder:
         return self._checkpoints.latest
 
     def restore(self, step: int | None, **templates: Any) -> dict[str, Any]:
-        """Goes back to the checkpoint of ``step``, or to the start, and returns the items shaped like ``templates``."""
+        """Goes back to the checkpoint of ``step`` and returns its items, shaped like ``templates``.
+
+        For None it goes back to the start and returns ``templates``. It comes before the first ``save`` or ``record``.
+        """
         self._checkpoints.discard_after(step)
         if step is not None:
             saved = self._checkpoints.describe(step)
@@ -63,6 +65,7 @@ class RunFolder:
             templates = self._checkpoints.restore(step, **templates)
         lines = "".join(json.dumps(line) + "\n" for line in self.history)
         cache.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines))
+        self._events = self._stack.enter_context(SummaryWriter(str(self.path), purge_step=len(self.history)))
         return templates
 
     def save(self, step: int, variables: Any, training: Any, *, measured: bool) -> None:
