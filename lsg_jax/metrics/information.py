@@ -11,8 +11,8 @@ def mutual_information(features: np.ndarray, labels: np.ndarray, neighbors: int 
     """Returns the mutual information, nats, between each filter's activation and "is this class".
 
     The estimator is scikit-learn's ``mutual_info_classif`` (Ross, 2014; k nearest neighbours of a continuous and a
-    discrete variable), its scaling and its noise
-    (which breaks ties) included, draw for draw. In one dimension neighbours are found by sorting.
+    discrete variable), its scaling and its noise (which breaks ties) included, draw for draw. In one dimension
+    neighbours are found by sorting.
 
     Args:
       features: pooled features, [N, K].
