@@ -68,16 +68,21 @@ def test_unknown_model_names_the_known_ones():
         models.create("vgg", 10)
 
 
-@settings(deadline=None, max_examples=25)
+sizes = st.tuples(st.integers(1, 11), st.integers(1, 11), st.sampled_from([1, 3, 4, 16, 33]))
+winograd_sizes = st.tuples(st.integers(1, 11), st.sampled_from([4, 8, 12, 20]), st.sampled_from([16, 32, 48]))
+kernels = st.tuples(st.sampled_from([1, 2, 3, 5]), st.sampled_from([1, 3, 4, 16, 32, 64]), st.integers(1, 3))
+winograd_kernels = st.tuples(st.just(3), st.sampled_from([16, 32, 48, 64]), st.just(1))
+
+
+@settings(deadline=None, max_examples=40)
 @given(
-    st.tuples(st.integers(1, 5), st.integers(1, 11), st.integers(1, 11), st.sampled_from([1, 3, 4, 16, 33])),
-    st.tuples(st.sampled_from([1, 2, 3, 5]), st.sampled_from([1, 3, 4, 16, 32, 64])),
-    st.integers(1, 3),
+    st.integers(1, 20),
+    st.one_of(st.tuples(sizes, kernels), st.tuples(winograd_sizes, winograd_kernels)),
     st.sampled_from([jnp.float32, jnp.bfloat16]),
     st.booleans(),
 )
-def test_convolution_and_gradients_equal_the_plain_ones(shape, kernel, stride, dtype, compiled_kernels):
-    size, outputs = kernel
+def test_convolution_and_gradients_equal_the_plain_ones(batch, geometry, dtype, compiled_kernels):
+    shape, (size, outputs, stride) = (batch, *geometry[0]), geometry[1]
     images = jax.random.normal(jax.random.key(0), shape, dtype)
     weights = jax.random.normal(jax.random.key(1), (size, size, shape[-1], outputs), dtype)
     with mock.patch.object(native, "available", native.available if compiled_kernels else lambda: False):

@@ -1,4 +1,4 @@
-"""Compiles ``convolution.cc`` for this processor on first use, keeps the library in the cache, and calls it."""
+"""Compiles ``kernels/`` for this processor on first use, keeps the library in the cache, and calls it."""
 
 import ctypes
 import functools
@@ -16,7 +16,7 @@ from jax import lax
 
 from lsg_jax import cache
 
-_SOURCE = Path(__file__).with_name("convolution.cc")
+_SOURCES = sorted(Path(__file__).with_name("kernels").iterdir())
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-w")
 _FUNCTIONS = ("convolution", "input_gradient", "weight_gradient")
 
@@ -66,13 +66,10 @@ def _call(name, out_shape, first, second, images_shape, kernel_shape, stride):
 def _library(compiler: str) -> Path:
     include = jax.ffi.include_dir()
     header = Path(include, "xla", "ffi", "api", "c_api.h").read_bytes()
-    key = hashlib.sha256(b"\0".join((header, _SOURCE.read_bytes(), " ".join(_FLAGS).encode()))).hexdigest()
+    sources = [file.read_bytes() for file in _SOURCES]
+    key = hashlib.sha256(b"\0".join((header, *sources, " ".join(_FLAGS).encode()))).hexdigest()
     library = cache.folder() / f"convolution-{cache.processor()}-{key[:16]}.so"
     if not library.exists():
-        cache.publish(
-            library,
-            lambda file: subprocess.run(
-                [compiler, *_FLAGS, f"-I{include}", str(_SOURCE), "-o", str(file)], check=True, capture_output=True
-            ),
-        )
+        command = [compiler, *_FLAGS, f"-I{include}", *(str(file) for file in _SOURCES if file.suffix == ".cc"), "-o"]
+        cache.publish(library, lambda file: subprocess.run([*command, str(file)], check=True, capture_output=True))
     return library

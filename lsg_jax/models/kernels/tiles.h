@@ -1,0 +1,121 @@
+// What every kernel is made of: images and kernels as XLA gives them, tiles of accumulators in registers, and threads.
+
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+using Index = int64_t;
+
+#if defined(__AVX512F__)
+constexpr Index kLanes = 16, kAccumulators = 16;
+#else
+constexpr Index kLanes = 8, kAccumulators = 8;
+#endif
+constexpr Index kBandPixels = 256;  // what a weight gradient sums in registers before it adds to memory
+
+typedef float Vector __attribute__((vector_size(4 * kLanes)));
+typedef Vector VectorInMemory __attribute__((aligned(4), may_alias));
+
+inline VectorInMemory& AsVector(float* values) { return *reinterpret_cast<VectorInMemory*>(values); }
+inline Vector AsVector(const float* values) { return *reinterpret_cast<const VectorInMemory*>(values); }
+
+inline Index Blocks(Index channels) { return (channels + kLanes - 1) / kLanes; }
+
+struct Shape {  // of images, NHWC
+  Index images, rows, columns, channels;
+  explicit Shape(ffi::Span<const Index> d) : images(d[0]), rows(d[1]), columns(d[2]), channels(d[3]) {}
+  Index size() const { return rows * columns * channels; }
+};
+
+struct Kernel {  // HWIO
+  Index rows, columns, inputs, outputs;
+  explicit Kernel(ffi::Span<const Index> d) : rows(d[0]), columns(d[1]), inputs(d[2]), outputs(d[3]) {}
+  Index taps() const { return rows * columns; }
+  Index margin() const { return std::max(rows, columns) / 2; }
+};
+
+// Output pixel (i, j) sees the input from (stride i - top, stride j - left) on.
+struct Placement {
+  Index stride, top, left;
+};
+
+template <int T, int V>
+struct Tile {
+  Vector sum[T][V] = {};
+
+  // sum[t][v] += scalar[t] * vector[v], `depth` times.
+  template <Index kScalarDistance>
+  inline __attribute__((always_inline)) void Add(const float* scalars, Index scalar_step, const float* vectors,
+                                                 Index vector_distance, Index vector_step, Index depth) {
+    for (; depth > 0; --depth, scalars += scalar_step, vectors += vector_step) {
+      Vector vector[V];
+      for (int v = 0; v < V; ++v) vector[v] = AsVector(vectors + v * vector_distance);
+      for (int t = 0; t < T; ++t) {
+        for (int v = 0; v < V; ++v) sum[t][v] += scalars[t * kScalarDistance] * vector[v];
+      }
+    }
+  }
+};
+
+// Runs task(0) to task(tasks - 1). The caller works too, so a pool that is busy elsewhere cannot block it.
+inline void Parallel(ffi::ThreadPool& pool, Index tasks, const std::function<void(Index)>& task) {
+  struct Progress {
+    std::atomic<Index> next{0};
+    Index finished = 0;
+    std::mutex mutex;
+    std::condition_variable all_finished;
+  };
+  auto progress = std::make_shared<Progress>();  // a helper may start only after all is done and the caller gone
+  std::function<void()> work = [progress, tasks, &task] {
+    for (Index index; (index = progress->next++) < tasks;) {
+      task(index);
+      std::lock_guard<std::mutex> lock(progress->mutex);
+      if (++progress->finished == tasks) progress->all_finished.notify_all();
+    }
+  };
+  for (Index helper = 1; helper < std::min<Index>(pool.num_threads(), tasks); ++helper) {
+    pool.Schedule(std::function<void()>(work));
+  }
+  work();
+  std::unique_lock<std::mutex> lock(progress->mutex);
+  progress->all_finished.wait(lock, [&] { return progress->finished == tasks; });
+}
+
+// Splits `images` into `ranges` and runs task(range, begin, end) for each.
+template <typename Task>
+void ParallelRanges(ffi::ThreadPool& pool, Index ranges, Index images, const Task& task) {
+  Parallel(pool, ranges, [&](Index range) { task(range, range * images / ranges, (range + 1) * images / ranges); });
+}
+
+// Runs task(begin, end) for ranges of `images`, a few a thread.
+template <typename Task>
+void ForImages(ffi::ThreadPool& pool, Index images, const Task& task) {
+  const Index ranges = std::min<Index>(images, 4 * pool.num_threads());
+  ParallelRanges(pool, ranges, images, [&](Index, Index begin, Index end) { task(begin, end); });
+}
+
+// Returns the sum of what add(begin, end, total) adds to `size` zeros for each range of `images`. They are split the
+// same way each time, and the parts summed in order, so that the sum is the same, bit for bit.
+template <typename Add>
+std::vector<float> SumOverImages(ffi::ThreadPool& pool, Index images, Index size, const Add& add) {
+  const Index ranges = std::min<Index>(images, pool.num_threads());
+  std::vector<float> totals(ranges * size);
+  ParallelRanges(pool, ranges, images,
+                 [&](Index range, Index begin, Index end) { add(begin, end, totals.data() + range * size); });
+  for (Index range = 1; range < ranges; ++range) {
+    for (Index index = 0; index < size; ++index) totals[index] += totals[range * size + index];
+  }
+  totals.resize(size);
+  return totals;
+}
