@@ -13,15 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from benchmarks import turns
 from experiments import cli, summarize
-from lsg_jax import cache, data
+from lsg_jax import cache, data, models
 
 BATCH = 256
+PRODUCT = 2048  # rows and columns of the matrices whose product shows what the cores can do
 TITLES = {
+    "matrix-product": "a matrix product in float32",
     "resnet20-std": "ResNet-20 training, STD epochs (ours shuffles and augments, PyTorch repeats one batch)",
     "resnet20-lsg": "ResNet-20 training, LSG epochs (likewise)",
     "lsg-against-std": "our LSG epochs against our STD epochs",
@@ -49,8 +53,16 @@ class Options:
     """Print only the comparison of this name, and write nothing."""
 
 
-def comparisons(options: Options, file: str) -> dict[str, tuple[dict[str, Any], dict[str, Any], int]]:
-    """Returns, by name, the orders of both sides and the images of a turn."""
+def operations(model: str) -> float:
+    """Returns the floating-point operations of one image's forward pass by the definition of a convolution."""
+    network, images = models.create(model, 10), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), images)
+    # Lowered for a GPU, where the convolutions are XLA's own, which it can count.
+    return jax.jit(network.apply).trace(variables, images).lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
+
+
+def comparisons(options: Options, file: str) -> dict[str, tuple[dict[str, Any], dict[str, Any], int, float]]:
+    """Returns, by name, the orders of both sides, the images (or products) of a turn and the operations of each."""
     threads = len(os.sched_getaffinity(0))
 
     def ours(task, **arguments):
@@ -61,21 +73,25 @@ def comparisons(options: Options, file: str) -> dict[str, tuple[dict[str, Any], 
         order = {"task": task, "arguments": arguments, "warmup": 1, "threads": threads}
         return {"script": "torch_worker.py", "python": options.torch_python} | order
 
-    def both(task, images, **arguments):
-        return ours(task, **arguments), theirs(task, **arguments), images
+    def both(task, units, flops, **arguments):
+        return ours(task, **arguments), theirs(task, **arguments), units, flops
 
     std, lsg = ({"model": "resnet20", "path": path, "count": options.steps} for path in ("std", "lsg"))
-    alexnet, images = {"model": "alexnet", "path": "std", "count": 2}, BATCH * options.steps
+    alexnet, images, trained = {"model": "alexnet", "path": "std", "count": 2}, BATCH * options.steps, 50_000 // BATCH
+    forward = operations("resnet20")
+    training = 3 * forward  # the forward pass and the gradients in weights and inputs
     return {
-        "resnet20-std": both("steps", images, **std),
-        "resnet20-lsg": both("steps", images, **lsg),
-        "lsg-against-std": (ours("steps", **lsg), ours("steps", **std), images),
-        "alexnet-std": both("steps", BATCH * 2, **alexnet),
-        "evaluation": both("evaluation", 10_000, file=file),
+        "matrix-product": both("product", 10, 2.0 * PRODUCT**3, size=PRODUCT, count=10),
+        "resnet20-std": both("steps", images, training, **std),
+        "resnet20-lsg": both("steps", images, training, **lsg),
+        "lsg-against-std": (ours("steps", **lsg), ours("steps", **std), images, training),
+        "alexnet-std": both("steps", BATCH * 2, 3 * operations("alexnet"), **alexnet),
+        "evaluation": both("evaluation", 10_000, forward, file=file),
         "epoch": (
             ours("epoch", file=file),
             theirs("epoch", file=file, workers=options.loader_workers),
-            50_000 // BATCH * BATCH,
+            trained * BATCH,
+            training + forward * 10_000 / (trained * BATCH),
         ),
     }
 
@@ -100,8 +116,8 @@ def measure(options: Options) -> dict[str, Any]:
                 raise ValueError(f"unknown --only {options.only!r}; choose one of: {', '.join(chosen)}")
             chosen = {options.only: chosen[options.only]}
         results = {}
-        for name, (ours, theirs, images) in tqdm(chosen.items(), "comparing", leave=False, disable=None):
-            results[name] = turns.compare(ours, theirs, options.pairs, images)
+        for name, (ours, theirs, units, flops) in tqdm(chosen.items(), "comparing", leave=False, disable=None):
+            results[name] = turns.compare(ours, theirs, options.pairs, units) | {"flops": flops}
             print(
                 f"{name:20s}" + "".join(f"{results[name][key]:10.2f}" for key in ("ours", "theirs", "ratio")),
                 flush=True,
@@ -116,13 +132,18 @@ def measure(options: Options) -> dict[str, Any]:
 
 def table(measured: dict[str, Any]) -> str:
     """Returns the Markdown table of what ``measure`` returned."""
-    lines = ["| what | ours | theirs | ratio |", "| --- " * 4 + "|"]
+    lines = ["| what | ours | theirs | ratio | GFLOP/s, ours | of a product's |", "| --- " * 6 + "|"]
+    limit = measured["comparisons"]["matrix-product"]
     for name, found in measured["comparisons"].items():
-        ours, theirs = (f"{found[side]:.0f} images/s" for side in ("ours", "theirs"))
-        lines.append(f"| {TITLES[name]} | {ours} | {theirs} | {found['ratio']:.2f} |")
+        rate = found["ours"] * found["flops"] / 1e9
+        sides = (f"{found[side]:.{0 if found[side] > 99 else 1}f}" for side in ("ours", "theirs"))
+        unit = "products/s" if name == "matrix-product" else "images/s"
+        ours, theirs = (f"{side} {unit}" for side in sides)
+        share = rate * 1e9 / limit["flops"] / max(limit["ours"], limit["theirs"])
+        lines.append(f"| {TITLES[name]} | {ours} | {theirs} | {found['ratio']:.2f} | {rate:.0f} | {share:.2f} |")
     peak = measured["comparisons"]["epoch"]["peak_bytes"]
     ours, theirs = (f"{peak[side] / 2**20:.0f} MiB" for side in ("ours", "theirs"))
-    lines.append(f"| peak memory of that epoch | {ours} | {theirs} | {peak['ratio']:.2f} |")
+    lines.append(f"| peak memory of that epoch | {ours} | {theirs} | {peak['ratio']:.2f} | | |")
     return "\n".join(lines)
 
 

@@ -85,11 +85,21 @@ def epoch(file):
     return run
 
 
+def product(size, count):
+    matrix, multiply = jnp.ones((size, size)), jax.jit(jnp.matmul)
+
+    def run():
+        for _ in range(count):
+            jax.block_until_ready(multiply(matrix, matrix))
+
+    return run
+
+
 def _statistics(data):
     return {name: tuple(data[name].tolist()) for name in ("mean", "std")}
 
 
-TASKS = {"steps": steps, "evaluation": evaluation, "epoch": epoch}
+TASKS = {"steps": steps, "evaluation": evaluation, "epoch": epoch, "product": product}
 
 if __name__ == "__main__":
     order = json.loads(sys.argv[1])

@@ -162,7 +162,17 @@ def epoch(file, workers):
     return run
 
 
-TASKS = {"steps": steps, "evaluation": evaluation, "epoch": epoch}
+def product(size, count):
+    matrix = torch.ones(size, size)
+
+    def run():
+        for _ in range(count):
+            matrix @ matrix
+
+    return run
+
+
+TASKS = {"steps": steps, "evaluation": evaluation, "epoch": epoch, "product": product}
 
 if __name__ == "__main__":
     order = json.loads(sys.argv[1])
