@@ -96,20 +96,26 @@ def comparisons(options: Options, file: str) -> dict[str, tuple[dict[str, Any], 
     }
 
 
+def write_arrays(dataset: data.Dataset, folder: Path) -> str:
+    """Writes what both sides read, and returns the file."""
+    file = folder / "arrays.npz"
+    np.savez(
+        file,
+        train_images=dataset.train.images,
+        train_labels=dataset.train.labels,
+        test_images=dataset.test.images,
+        test_labels=dataset.test.labels,
+        mean=np.array(dataset.mean, np.float32),
+        std=np.array(dataset.std, np.float32),
+    )
+    return str(file)
+
+
 def measure(options: Options) -> dict[str, Any]:
     """Returns every comparison, the machine, and the command."""
     dataset = data.load("cifar10", options.data_dir)
     with tempfile.TemporaryDirectory() as folder:
-        file = f"{folder}/cifar10.npz"
-        np.savez(
-            file,
-            train_images=dataset.train.images,
-            train_labels=dataset.train.labels,
-            test_images=dataset.test.images,
-            test_labels=dataset.test.labels,
-            mean=np.array(dataset.mean, np.float32),
-            std=np.array(dataset.std, np.float32),
-        )
+        file = write_arrays(dataset, Path(folder))
         chosen = comparisons(options, file)
         if options.only is not None:
             if options.only not in chosen:

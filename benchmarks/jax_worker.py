@@ -17,8 +17,8 @@ MESH = parallel.mesh()
 EVALUATION_BATCH = 500
 
 
-def new_state(model):
-    network = models.create(model, 10, parallel.AXIS)
+def new_state(model, precision):
+    network = models.create(model, 10, parallel.AXIS, precision)
     state = states.create(
         jax.random.key(0),
         network,
@@ -38,14 +38,14 @@ def on_devices(images, labels):
 class Epochs:
     """Training segments as ``fit`` runs them: shuffled, augmented and normalised on the device."""
 
-    def __init__(self, model, path, batch, images, labels, statistics):
-        self.state, self.total = new_state(model), parallel.replicate(jnp.zeros(()), MESH)
+    def __init__(self, model, path, batch, images, labels, statistics, precision="float32"):
+        self.state, self.total = new_state(model, precision), parallel.replicate(jnp.zeros(()), MESH)
         self.split = on_devices(images, labels)
         self.steps = len(labels) // batch
         constants = {"mesh": MESH, "stacked": False, "batch_size": batch, "padding": 4, "flip": True} | statistics
         self.run = partial(segments.train_segment, path=path, **constants)
 
-    def __call__(self, segment=12):
+    def __call__(self, segment):
         for start in range(0, self.steps, segment):
             stop = min(start + segment, self.steps)
             self.state, self.total = self.run(self.state, self.total, self.split, jax.random.key(0), 0, start, stop)
@@ -55,16 +55,17 @@ class Epochs:
 def steps(model, path, batch=256, count=10):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (batch * count, 32, 32, 3), np.uint8), rng.integers(0, 10, batch * count)
-    return Epochs(model, path, batch, images, labels.astype(np.int32), {"mean": (0.5,) * 3, "std": (0.25,) * 3})
+    train = Epochs(model, path, batch, images, labels.astype(np.int32), {"mean": (0.5,) * 3, "std": (0.25,) * 3})
+    return lambda: train(segment=12)
 
 
-def evaluation(file, state=None):
+def evaluation(file, state=None, precision="float32"):
     data = np.load(file)
     split = on_devices(data["test_images"], data["test_labels"])
     constants = {"mesh": MESH, "stacked": False, "batch_size": EVALUATION_BATCH} | _statistics(data)
-    state = state or new_state("resnet20")
+    state = state or new_state("resnet20", precision)
     zero = parallel.replicate({"correct": jnp.zeros(()), "cross_entropy": jnp.zeros(())}, MESH)
-    batches = len(split.labels) // EVALUATION_BATCH
+    batches = -(-len(split.labels) // EVALUATION_BATCH)
 
     def run(state=state):
         totals = {"std": zero, "lsg": zero}
@@ -73,13 +74,13 @@ def evaluation(file, state=None):
     return run
 
 
-def epoch(file):
+def epoch(file, model="resnet20", path="std", precision="float32", segment=12):
     data = np.load(file)
-    train = Epochs("resnet20", "std", 256, data["train_images"], data["train_labels"], _statistics(data))
-    evaluate = evaluation(file)
+    train = Epochs(model, path, 256, data["train_images"], data["train_labels"], _statistics(data), precision)
+    evaluate = evaluation(file, train.state)
 
     def run():
-        train()
+        train(segment)
         evaluate(train.state)
 
     return run

@@ -5,6 +5,7 @@ Run by ``benchmarks.turns`` with an interpreter that has PyTorch: one task, whic
 
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,23 +70,29 @@ MODELS: dict[str, Any] = {"resnet20": ResNet20, "alexnet": AlexNet}
 
 
 class Trainer:
-    def __init__(self, model):
+    def __init__(self, model, device="cpu", compiled=False, autocast=False):
         torch.manual_seed(0)
-        self.model = MODELS[model]().to(memory_format=torch.channels_last)
+        self.device = device
+        self.model = MODELS[model]().to(device, memory_format=torch.channels_last)
+        self.forward = torch.compile(self.model) if compiled else self.model
+        self.precision = partial(torch.autocast, device, torch.bfloat16, enabled=autocast)
         kernels = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]
         groups = [{"params": kernels, "weight_decay": 1e-4}, {"params": others}]
         self.optimizer = torch.optim.SGD(groups, lr=0.01, momentum=0.9)
-        self.gate = torch.ones(10, self.model.filters, requires_grad=True)
+        self.gate = torch.ones(10, self.model.filters, device=device, requires_grad=True)
 
     def std_step(self, images, labels):
         self.optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(self.model(images), labels).backward()
+        with self.precision():
+            cost = F.cross_entropy(self.forward(images), labels)
+        cost.backward()
         self.optimizer.step()
 
     def lsg_step(self, images, labels, weight=0.1, target=64.0, rate=0.1):
         self.optimizer.zero_grad(set_to_none=True)
-        entropy = F.cross_entropy(self.model(images, self.gate[labels]), labels)
+        with self.precision():
+            entropy = F.cross_entropy(self.forward(images, self.gate[labels]), labels)
         (entropy + weight * (self.gate.abs().sum() - target).abs()).backward()
         self.optimizer.step()
         with torch.no_grad():
@@ -97,12 +104,13 @@ class Trainer:
     @torch.inference_mode()
     def evaluate(self, images, labels, batch=500):
         self.model.eval()
-        correct = 0
+        correct = torch.zeros((), device=self.device)
         for start in range(0, len(images), batch):
-            logits = self.model(images[start : start + batch].contiguous(memory_format=torch.channels_last))
-            correct += int((logits.argmax(1) == labels[start : start + batch]).sum())
+            with self.precision():
+                logits = self.forward(images[start : start + batch].contiguous(memory_format=torch.channels_last))
+            correct += (logits.argmax(1) == labels[start : start + batch]).sum()
         self.model.train()
-        return correct / len(images)
+        return float(correct) / len(images)
 
 
 class Cifar(torch.utils.data.Dataset):
@@ -162,6 +170,38 @@ def epoch(file, workers):
     return run
 
 
+def device_epoch(file, model, path, device, compiled):
+    """The whole data set on the device, shuffled, cropped and flipped there, a batch at a time, without a loader."""
+    trainer = Trainer(model, device, compiled, autocast=True)
+    step = {"std": trainer.std_step, "lsg": trainer.lsg_step}[path]
+    data = np.load(file)
+    images = F.pad(torch.from_numpy(data["train_images"]).to(device), (0, 0, 4, 4, 4, 4))
+    labels = torch.from_numpy(data["train_labels"]).long().to(device)
+    test_images = torch.from_numpy(data["test_images"]).permute(0, 3, 1, 2).to(device)
+    test_labels = torch.from_numpy(data["test_labels"]).long().to(device)
+    mean, std = (torch.tensor(data[name], device=device).reshape(1, 3, 1, 1) for name in ("mean", "std"))
+    pixels = torch.arange(32, device=device)
+
+    def batch(chosen):
+        count = len(chosen)
+        rows = torch.randint(0, 9, (count, 1), device=device) + pixels
+        columns = torch.randint(0, 9, (count, 1), device=device) + pixels
+        columns = torch.where(torch.rand(count, 1, device=device) < 0.5, columns, columns.flip(1))
+        cropped = images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return cropped.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
+
+    def run():
+        order = torch.randperm(len(labels), device=device)
+        for start in range(0, len(labels) - 255, 256):
+            chosen = order[start : start + 256]
+            step(batch(chosen), labels[chosen])
+        trainer.evaluate(test_images.float().div_(255).sub_(mean).div_(std), test_labels)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
 def product(size, count):
     matrix = torch.ones(size, size)
 
@@ -172,7 +212,7 @@ def product(size, count):
     return run
 
 
-TASKS = {"steps": steps, "evaluation": evaluation, "epoch": epoch, "product": product}
+TASKS = {"steps": steps, "evaluation": evaluation, "epoch": epoch, "device_epoch": device_epoch, "product": product}
 
 if __name__ == "__main__":
     order = json.loads(sys.argv[1])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cpu
+from benchmarks import cpu, metrics
 from experiments import cli, digits, gates, summarize
 from lsg_jax.config import Config
 
@@ -138,8 +138,10 @@ def test_the_readme_shows_the_committed_results():
     assert files
     for file in files:
         assert summarize.insert(page, file.stem, summarize.table(json.loads(file.read_text()))) == page
-    speed = json.loads((root / "results" / "benchmarks" / "cpu.json").read_text())
-    assert summarize.insert(page, "cpu", cpu.table(speed)) == page
+    for benchmark in (cpu, commands, metrics):
+        name = benchmark.__name__.split(".")[-1]
+        measured = json.loads((root / "results" / "benchmarks" / f"{name}.json").read_text())
+        assert summarize.insert(page, name, benchmark.table(measured)) == page
 
 
 def test_default_folder_names_what_differs():

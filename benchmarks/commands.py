@@ -1,0 +1,136 @@
+"""``python -m benchmarks.commands --before REVISION``: how long whole commands take, from start to end.
+
+``REVISION`` is the git revision that the digits command is compared with. Writes ``results/benchmarks/commands.json``
+and the table in the README.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tqdm import tqdm
+
+from experiments import cli, summarize
+from lsg_jax import cache
+
+TITLES = {
+    "digits": "`experiments.digits`, caches filled, against it at revision {before}",
+    "digits-first": "the same with empty caches",
+    "seeds": "`experiments.digits --seeds=8` against one seed",
+}
+# Ends the process when the first step of training is about to run, all of it compiled.
+UNTIL_FIRST_STEP = """
+import os, sys
+from experiments import cifar10, cli
+from lsg_jax.training import loop
+
+original = loop.train_segment
+
+def stop_at_first_step(*arguments, **constants):
+    if arguments[-1] > arguments[-2]:
+        os._exit(0)
+    return original(*arguments, **constants)
+
+loop.train_segment = stop_at_first_step
+cli.main(lambda: cli.train(cifar10.DEFAULT, ""))
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measures how long whole commands take."""
+
+    before: str
+    """The revision to compare with."""
+    data_dir: Path | None = None
+    """The TFDS data directory that holds CIFAR-10."""
+    pairs: int = 5
+    """Turns of each side."""
+
+
+class Stage:
+    """A temporary folder with a copy of the project now and before, and a cache of its own."""
+
+    def __init__(self, folder: Path, before: str):
+        self.folder, self.count = folder, 0
+        for name, revision in (("now", "HEAD"), ("before", before)):
+            (folder / name).mkdir()
+            archive = subprocess.run(["git", "archive", revision], capture_output=True)
+            if archive.returncode:
+                raise ValueError(f"git knows no revision {revision!r}; give one of `git log`")
+            subprocess.run(["tar", "-x", "-C", str(folder / name)], input=archive.stdout, check=True)
+
+    def seconds(self, *arguments: str, project: str = "now", cache_name: str = "cache") -> float:
+        """Returns how long Python takes with ``arguments`` and a new --output."""
+        self.count += 1
+        output = f"--output={self.folder / 'runs' / str(self.count)}"
+        environment = os.environ | {"XDG_CACHE_HOME": str(self.folder / cache_name)}
+        began = time.perf_counter()
+        command = [sys.executable, *arguments, output]
+        done = subprocess.run(command, cwd=self.folder / project, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"{' '.join(arguments)} failed in {project}: {done.stderr.strip().splitlines()[-1]}")
+        return time.perf_counter() - began
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Returns the seconds of every turn."""
+    digits, data = ("-m", "experiments.digits"), () if options.data_dir is None else (f"--data-dir={options.data_dir}",)
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Stage(Path(folder), options.before)
+        stage.seconds(*digits)
+        stage.seconds(*digits, "--seeds=8")
+        stage.seconds(*digits, project="before", cache_name="before-cache")
+        start = ("-c", UNTIL_FIRST_STEP, *data)
+        stage.seconds(*start)
+        found: dict[str, dict[str, list[float]]] = {name: {"ours": [], "theirs": []} for name in TITLES}
+        found["start"] = {"ours": []}
+        for turn in tqdm(range(options.pairs), "turns", leave=False, disable=None):
+            one = stage.seconds(*digits)
+            before = stage.seconds(*digits, project="before", cache_name="before-cache")
+            found["digits"]["ours"].append(one)
+            found["digits"]["theirs"].append(before)
+            found["digits-first"]["ours"].append(stage.seconds(*digits, cache_name=f"empty{turn}"))
+            found["digits-first"]["theirs"].append(before)
+            found["seeds"]["ours"].append(stage.seconds(*digits, "--seeds=8"))
+            found["seeds"]["theirs"].append(one)
+            found["start"]["ours"].append(stage.seconds(*start))
+    return found
+
+
+def table(measured: dict[str, Any]) -> str:
+    """Returns the Markdown table of what the command measured."""
+    lines = ["| what | seconds | other's seconds | of the other's |", "| --- " * 4 + "|"]
+    for name, title in TITLES.items():
+        ours, theirs = (median(measured["seconds"][name][side]) for side in ("ours", "theirs"))
+        title = title.format(before=measured["before"])
+        lines.append(f"| {title} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.2f} |")
+    start = median(measured["seconds"]["start"]["ours"])
+    lines.append(f"| a later start of `experiments.cifar10`, until its first step runs | {start:.1f} | | |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    options = cli.parse(Options, __doc__ or "")
+    measured = {
+        "command": f"python -m benchmarks.commands --before={options.before} --pairs={options.pairs}",
+        "before": options.before,
+        "machine": {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
+        "seconds": measure(options),
+    }
+    file, readme = Path("results/benchmarks/commands.json"), Path("README.md")
+    cache.publish(file, lambda temporary: temporary.write_text(json.dumps(measured, indent=2) + "\n"))
+    readme.write_text(summarize.insert(readme.read_text(), "commands", table(measured)))
+    print(f"{file} and README.md written")
+
+
+if __name__ == "__main__":
+    cli.main(main)

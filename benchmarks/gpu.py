@@ -1,0 +1,123 @@
+"""``python -m benchmarks.gpu``: training on a GPU against PyTorch's, eager and compiled, and the paper's 150 epochs.
+
+Both sides compute in bfloat16, in channels-last layout, and keep the data set on the GPU, where they shuffle, crop and
+flip it. Writes ``results/benchmarks/gpu.json``. With ``--smoke`` it runs through on any machine in minutes, on a few
+images, and writes nothing.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from benchmarks import cpu, turns
+from experiments import cli
+from lsg_jax import cache, data
+
+EXAMPLES = 512  # of a --smoke
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measures speed against PyTorch on a GPU."""
+
+    torch_python: str = sys.executable
+    """The Python that has PyTorch; without PyTorch, only this project's side is measured."""
+    data_dir: Path | None = None
+    """The TFDS data directory that holds CIFAR-10."""
+    output: Path = Path("runs/gpu")
+    """Where the run folders of the 150 epochs go."""
+    pairs: int = 5
+    """Turns of each side."""
+    epochs: int = 150
+    """Of the runs with and without a gate that are timed from start to end."""
+    smoke: bool = False
+    """Run through on a few images, one turn and one epoch, on whatever device there is; write nothing."""
+
+
+def compare(options: Options, file: str, images: int) -> dict[str, Any]:
+    """Returns whole epochs with evaluation, images a second: ours against PyTorch's, and our LSG against our STD."""
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+
+    def ours(model, path):
+        arguments = {"file": file, "model": model, "path": path, "precision": "bfloat16", "segment": 10_000}
+        order = {"task": "epoch", "arguments": arguments, "warmup": 1}
+        return {"script": "jax_worker.py", "python": sys.executable} | order
+
+    def theirs(model, path, compiled):
+        arguments = {"file": file, "model": model, "path": path, "device": device, "compiled": compiled}
+        order = {"task": "device_epoch", "arguments": arguments, "warmup": 1, "threads": len(os.sched_getaffinity(0))}
+        return {"script": "torch_worker.py", "python": options.torch_python} | order
+
+    chosen = {"resnet20-lsg-against-std": (ours("resnet20", "lsg"), ours("resnet20", "std"))}
+    if options.torch_python != sys.executable or find_spec("torch"):
+        for model in ("resnet20", "alexnet"):
+            for path in ("std", "lsg"):
+                for kind in ("eager", "compiled"):
+                    chosen[f"{model}-{path}-{kind}"] = ours(model, path), theirs(model, path, kind == "compiled")
+    results = {}
+    for name, (one, other) in tqdm(chosen.items(), "comparing", leave=False, disable=None):
+        results[name] = turns.compare(one, other, options.pairs, images)
+        print(f"{name:26s}" + "".join(f"{results[name][key]:12.2f}" for key in ("ours", "theirs", "ratio")), flush=True)
+    return results
+
+
+def whole_runs(options: Options) -> dict[str, Any]:
+    """Returns, for each gate, the seconds of ``experiments.cifar10`` from start to end, and its last metrics."""
+    found = {}
+    for gate in ("none", "learned"):
+        output = options.output / gate
+        arguments = [f"--gate={gate}", "--precision=bfloat16", f"--epochs={options.epochs}", f"--output={output}"]
+        arguments += [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
+        arguments += [f"--train-examples={EXAMPLES}"] if options.smoke else []
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "experiments.cifar10", *arguments], check=True)
+        lines = (output / "metrics.jsonl").read_text().splitlines()
+        found[gate] = {"seconds": time.perf_counter() - began, "epochs": len(lines), "last": json.loads(lines[-1])}
+    return found
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Returns every comparison and both runs."""
+    dataset = data.load("cifar10", options.data_dir, EXAMPLES if options.smoke else None)
+    if options.smoke:
+        dataset = dataset._replace(test=data.Split(*(array[:EXAMPLES] for array in dataset.test)))
+    with tempfile.TemporaryDirectory() as folder:
+        file = cpu.write_arrays(dataset, Path(folder))
+        compared = compare(options, file, len(dataset.train.labels) // cpu.BATCH * cpu.BATCH)
+    return {
+        "command": f"python -m benchmarks.gpu --pairs={options.pairs} --epochs={options.epochs}",
+        "machine": {"device": jax.devices()[0].device_kind, "python": platform.python_version()},
+        "comparisons": compared,
+        "runs": whole_runs(options),
+    }
+
+
+def main() -> None:
+    options = cli.parse(Options, __doc__ or "")
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # both sides stay on the GPU while they take turns
+    if options.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            measure(replace(options, pairs=1, epochs=1, output=Path(folder)))
+        print("all of it ran; nothing written")
+        return
+    if jax.default_backend() != "gpu":
+        raise ValueError(f"JAX sees no GPU but {jax.devices()[0].device_kind}; install '.[cuda12]', or try --smoke")
+    measured = measure(options)
+    file = Path("results/benchmarks/gpu.json")
+    cache.publish(file, lambda temporary: temporary.write_text(json.dumps(measured, indent=2) + "\n"))
+    print(f"{file} written")
+
+
+if __name__ == "__main__":
+    cli.main(main)

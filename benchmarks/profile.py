@@ -1,0 +1,79 @@
+"""``python -m benchmarks.profile``: what a training step spends where, with the compiled convolutions and without.
+
+Writes ``results/benchmarks/profile.json``: milliseconds of a step by kind of operation, summed over threads, which may
+wait for one another, so that the sum is not the time of the step.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from benchmarks import jax_worker
+from experiments import cli
+from lsg_jax import cache
+
+STEPS = 6
+SIDES: dict[str, dict[str, str]] = {"compiled convolutions": {}, "XLA's convolutions": {"CXX": "none"}}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Profiles a training step."""
+
+    model: str = "resnet20"
+    """The network: resnet20 or alexnet."""
+    alone: bool = False
+    """Profile this process and print what was found; write nothing."""
+
+
+def profile(model: str) -> dict[str, Any]:
+    """Returns the milliseconds of a step and of each kind of operation in it."""
+    train = jax_worker.steps(model, "std", count=STEPS)
+    train()
+    began = time.perf_counter()
+    train()
+    step = (time.perf_counter() - began) * 1e3 / STEPS
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            train()
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        planes = list(jax.profiler.ProfileData.from_file(str(file)).planes)
+    spent: Counter[str] = Counter()
+    for event in (event for plane in planes for line in plane.lines for event in line.events):
+        if any(name == "hlo_op" for name, _ in event.stats):
+            spent[re.sub(r"[.\d]+$", "", event.name)] += event.duration_ns / 1e6 / STEPS
+    return {"step": step, "operations": {name: spent[name] for name, _ in spent.most_common(12)}}
+
+
+def main() -> None:
+    options = cli.parse(Options, __doc__ or "")
+    if options.alone:
+        print(json.dumps(profile(options.model)))
+        return
+    measured: dict[str, Any] = {
+        "command": f"python -m benchmarks.profile --model={options.model}",
+        "jax": jax.__version__,
+        "ms": {},
+    }
+    for side, environment in SIDES.items():
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.profile", f"--model={options.model}", "--alone"]
+        done = subprocess.run(command, env=os.environ | environment, check=True, stdout=subprocess.PIPE, text=True)
+        measured["ms"][side] = json.loads(done.stdout)
+        print(f"{side}: {measured['ms'][side]['step']:.0f} ms a step", flush=True)
+    file = Path("results/benchmarks/profile.json")
+    cache.publish(file, lambda temporary: temporary.write_text(json.dumps(measured, indent=2) + "\n"))
+    print(f"{file} written")
+
+
+if __name__ == "__main__":
+    cli.main(main)
