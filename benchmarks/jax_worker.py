@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.worker import serve
 from lsg_jax import gates, losses, models
+from lsg_jax.data import Split
 from lsg_jax.training import parallel, segments
 from lsg_jax.training import state as states
 
@@ -31,16 +32,12 @@ def new_state(model, precision):
     return parallel.replicate(state, MESH)
 
 
-def on_devices(images, labels):
-    return parallel.replicate(segments.Images(jnp.asarray(images), jnp.asarray(labels)), MESH)
-
-
 class Epochs:
     """Training segments as ``fit`` runs them: shuffled, augmented and normalised on the device."""
 
     def __init__(self, model, path, batch, images, labels, statistics, precision="float32"):
         self.state, self.total = new_state(model, precision), parallel.replicate(jnp.zeros(()), MESH)
-        self.split = on_devices(images, labels)
+        self.split = segments.on_devices(Split(images, labels), MESH)
         self.steps = len(labels) // batch
         constants = {"mesh": MESH, "stacked": False, "batch_size": batch, "padding": 4, "flip": True} | statistics
         self.run = partial(segments.train_segment, path=path, **constants)
@@ -61,7 +58,7 @@ def steps(model, path, batch=256, count=10):
 
 def evaluation(file, state=None, precision="float32"):
     data = np.load(file)
-    split = on_devices(data["test_images"], data["test_labels"])
+    split = segments.on_devices(Split(data["test_images"], data["test_labels"]), MESH)
     constants = {"mesh": MESH, "stacked": False, "batch_size": EVALUATION_BATCH} | _statistics(data)
     state = state or new_state("resnet20", precision)
     zero = parallel.replicate({"correct": jnp.zeros(()), "cross_entropy": jnp.zeros(())}, MESH)

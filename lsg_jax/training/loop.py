@@ -23,7 +23,7 @@ from lsg_jax.data import Dataset
 from lsg_jax.training import parallel, schedule
 from lsg_jax.training import state as states
 from lsg_jax.training.folder import RunFolder
-from lsg_jax.training.segments import Images, evaluate_segment, train_segment
+from lsg_jax.training.segments import Images, evaluate_segment, on_devices, train_segment
 from lsg_jax.training.state import TrainState
 
 _SECONDS_A_SEGMENT = 3.0
@@ -88,7 +88,7 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         state = parallel.replicate((initial if len(configs) == 1 else jax.vmap(initial))(key), mesh)
         state, total_loss = _resume(folders, state, parallel.replicate(jnp.zeros_like(state.step, jnp.float32), mesh))
         received = stack.enter_context(_signals())
-        train, test = (parallel.replicate(Images(*map(jnp.asarray, s)), mesh) for s in (dataset.train, dataset.test))
+        train, test = (on_devices(each, mesh) for each in (dataset.train, dataset.test))
         while (epoch := len(folders[0].history)) < epochs:
             path, position = config.path(epoch), _step(state) % steps
             segment = partial(

@@ -1,4 +1,4 @@
-"""One mesh of all devices: the batch is split over it, everything else is on each device."""
+"""One mesh of all devices: data set and batch are split over it, everything else is on each device."""
 
 import jax
 import numpy as np
@@ -16,6 +16,21 @@ def mesh() -> Mesh:
 def replicate(tree, mesh: Mesh):
     """Puts every array of ``tree`` whole on each device of ``mesh``."""
     return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
+
+
+def spread(array: np.ndarray, mesh: Mesh) -> jax.Array:
+    """Puts ``array`` on the devices of ``mesh``, to each its part of the first axis, with zeros at the end.
+
+    A process reads only the parts of its own devices.
+    """
+    rows = -(-len(array) // mesh.size) * mesh.size
+
+    def part(index):
+        start, stop, _ = index[0].indices(rows)
+        own = array[start:stop]
+        return np.pad(own, [(0, stop - start - len(own))] + [(0, 0)] * (array.ndim - 1))
+
+    return jax.make_array_from_callback((rows, *array.shape[1:]), NamedSharding(mesh, SPLIT), part)
 
 
 def split(tree, mesh: Mesh):

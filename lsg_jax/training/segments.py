@@ -6,19 +6,25 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh
 
 from lsg_jax import gates, metrics
-from lsg_jax.data import augment, normalize
+from lsg_jax.data import Split, augment, normalize
 from lsg_jax.training import parallel
 from lsg_jax.training.state import Batch
 from lsg_jax.training.steps import UPDATES
 
 
 class Images(NamedTuple):
-    """A split on the device, uint8[N, H, W, channels] and i32[N]."""
+    """A split on the devices: uint8[N or more, H, W, channels], spread over them, and i32[N], on each."""
 
     images: jax.Array
     labels: jax.Array
+
+
+def on_devices(split: Split, mesh: Mesh) -> Images:
+    """Puts a split on the devices of ``mesh``."""
+    return Images(parallel.spread(split.images, mesh), parallel.replicate(split.labels, mesh))
 
 
 @partial(
