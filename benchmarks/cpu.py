@@ -67,11 +67,11 @@ def comparisons(options: Options, file: str) -> dict[str, tuple[dict[str, Any], 
 
     def ours(task, **arguments):
         order = {"task": task, "arguments": arguments, "warmup": 1}
-        return {"script": "jax_worker.py", "python": sys.executable} | order
+        return {"script": "jax_worker", "python": sys.executable} | order
 
     def theirs(task, **arguments):
         order = {"task": task, "arguments": arguments, "warmup": 1, "threads": threads}
-        return {"script": "torch_worker.py", "python": options.torch_python} | order
+        return {"script": "torch_worker", "python": options.torch_python} | order
 
     def both(task, units, flops, **arguments):
         return ours(task, **arguments), theirs(task, **arguments), units, flops

@@ -52,12 +52,12 @@ def compare(options: Options, file: str, images: int) -> dict[str, Any]:
     def ours(model, path):
         arguments = {"file": file, "model": model, "path": path, "precision": "bfloat16", "segment": 10_000}
         order = {"task": "epoch", "arguments": arguments, "warmup": 1}
-        return {"script": "jax_worker.py", "python": sys.executable} | order
+        return {"script": "jax_worker", "python": sys.executable} | order
 
     def theirs(model, path, compiled):
         arguments = {"file": file, "model": model, "path": path, "device": device, "compiled": compiled}
         order = {"task": "device_epoch", "arguments": arguments, "warmup": 1, "threads": len(os.sched_getaffinity(0))}
-        return {"script": "torch_worker.py", "python": options.torch_python} | order
+        return {"script": "torch_worker", "python": options.torch_python} | order
 
     chosen = {"resnet20-lsg-against-std": (ours("resnet20", "lsg"), ours("resnet20", "std"))}
     if options.torch_python != sys.executable or find_spec("torch"):

@@ -9,14 +9,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-FOLDER = Path(__file__).parent
+PROJECT = Path(__file__).parents[1]
 
 
 @contextmanager
 def worker(script: str, python: str, **order: Any) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Yields the version of what runs, and a function that runs one turn of ``order`` in a process of its own."""
-    environment = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
-    command = [python, str(FOLDER / script), json.dumps(order)]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    command = [python, "-m", f"benchmarks.{script}", json.dumps(order)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
     ) as process:
