@@ -4,7 +4,6 @@
 and the table in the README.
 """
 
-import json
 import os
 import platform
 import subprocess
@@ -18,8 +17,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments import cli, summarize
-from lsg_jax import cache
+from benchmarks import results
+from experiments import cli
 
 TITLES = {
     "digits": "`experiments.digits`, caches filled, against it at revision {before}",
@@ -126,10 +125,7 @@ def main() -> None:
         "machine": {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
         "seconds": measure(options),
     }
-    file, readme = Path("results/benchmarks/commands.json"), Path("README.md")
-    cache.publish(file, lambda temporary: temporary.write_text(json.dumps(measured, indent=2) + "\n"))
-    readme.write_text(summarize.insert(readme.read_text(), "commands", table(measured)))
-    print(f"{file} and README.md written")
+    results.write("commands", measured, table(measured))
 
 
 if __name__ == "__main__":

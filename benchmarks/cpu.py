@@ -4,7 +4,6 @@ Writes ``results/benchmarks/cpu.json`` and the table in the README. PyTorch may 
 ``--torch-python``.
 """
 
-import json
 import os
 import platform
 import sys
@@ -18,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import turns
-from experiments import cli, summarize
-from lsg_jax import cache, data, models
+from benchmarks import results, turns
+from experiments import cli
+from lsg_jax import data, models
 
 BATCH = 256
 PRODUCT = 2048  # rows and columns of the matrices whose product shows what the cores can do
@@ -121,18 +120,18 @@ def measure(options: Options) -> dict[str, Any]:
             if options.only not in chosen:
                 raise ValueError(f"unknown --only {options.only!r}; choose one of: {', '.join(chosen)}")
             chosen = {options.only: chosen[options.only]}
-        results = {}
+        found = {}
         for name, (ours, theirs, units, flops) in tqdm(chosen.items(), "comparing", leave=False, disable=None):
-            results[name] = turns.compare(ours, theirs, options.pairs, units) | {"flops": flops}
+            found[name] = turns.compare(ours, theirs, options.pairs, units) | {"flops": flops}
             print(
-                f"{name:20s}" + "".join(f"{results[name][key]:10.2f}" for key in ("ours", "theirs", "ratio")),
+                f"{name:20s}" + "".join(f"{found[name][key]:10.2f}" for key in ("ours", "theirs", "ratio")),
                 flush=True,
             )
     return {
         "command": f"python -m benchmarks.cpu --pairs={options.pairs} --steps={options.steps} "
         f"--loader-workers={options.loader_workers}",
         "machine": {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
-        "comparisons": results,
+        "comparisons": found,
     }
 
 
@@ -157,10 +156,7 @@ def main() -> None:
     options = cli.parse(Options, __doc__ or "")
     measured = measure(options)
     if options.only is None:
-        file, readme = Path("results/benchmarks/cpu.json"), Path("README.md")
-        cache.publish(file, lambda temporary: temporary.write_text(json.dumps(measured, indent=2) + "\n"))
-        readme.write_text(summarize.insert(readme.read_text(), "cpu", table(measured)))
-        print(f"{file} and README.md written")
+        results.write("cpu", measured, table(measured))
 
 
 if __name__ == "__main__":

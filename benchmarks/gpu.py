@@ -20,9 +20,9 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from benchmarks import cpu, turns
+from benchmarks import cpu, results, turns
 from experiments import cli
-from lsg_jax import cache, data
+from lsg_jax import data
 
 EXAMPLES = 512  # of a --smoke
 
@@ -65,11 +65,11 @@ def compare(options: Options, file: str, images: int) -> dict[str, Any]:
             for path in ("std", "lsg"):
                 for kind in ("eager", "compiled"):
                     chosen[f"{model}-{path}-{kind}"] = ours(model, path), theirs(model, path, kind == "compiled")
-    results = {}
+    found = {}
     for name, (one, other) in tqdm(chosen.items(), "comparing", leave=False, disable=None):
-        results[name] = turns.compare(one, other, options.pairs, images)
-        print(f"{name:26s}" + "".join(f"{results[name][key]:12.2f}" for key in ("ours", "theirs", "ratio")), flush=True)
-    return results
+        found[name] = turns.compare(one, other, options.pairs, images)
+        print(f"{name:26s}" + "".join(f"{found[name][key]:12.2f}" for key in ("ours", "theirs", "ratio")), flush=True)
+    return found
 
 
 def whole_runs(options: Options) -> dict[str, Any]:
@@ -114,9 +114,7 @@ def main() -> None:
     if jax.default_backend() != "gpu":
         raise ValueError(f"JAX sees no GPU but {jax.devices()[0].device_kind}; install '.[cuda12]', or try --smoke")
     measured = measure(options)
-    file = Path("results/benchmarks/gpu.json")
-    cache.publish(file, lambda temporary: temporary.write_text(json.dumps(measured, indent=2) + "\n"))
-    print(f"{file} written")
+    results.write("gpu", measured)
 
 
 if __name__ == "__main__":

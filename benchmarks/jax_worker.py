@@ -56,11 +56,11 @@ def steps(model, path, batch=256, count=10):
     return lambda: train(segment=12)
 
 
-def evaluation(file, state=None, precision="float32"):
+def evaluation(file, state=None):
     data = np.load(file)
     split = segments.on_devices(Split(data["test_images"], data["test_labels"]), MESH)
     constants = {"mesh": MESH, "stacked": False, "batch_size": EVALUATION_BATCH} | _statistics(data)
-    state = state or new_state("resnet20", precision)
+    state = state or new_state("resnet20", "float32")
     zero = parallel.replicate({"correct": jnp.zeros(()), "cross_entropy": jnp.zeros(())}, MESH)
     batches = -(-len(split.labels) // EVALUATION_BATCH)
 

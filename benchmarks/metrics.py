@@ -3,7 +3,6 @@
 Writes ``results/benchmarks/metrics.json`` and the table in the README.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +20,10 @@ import sklearn
 from sklearn.feature_selection import mutual_info_classif
 from tqdm import tqdm
 
-from experiments import cli, summarize
-from lsg_jax import cache, data, gates, load_run, losses, metrics
+from benchmarks import results
+from benchmarks.cpu import PRODUCT
+from experiments import cli
+from lsg_jax import data, gates, load_run, losses, metrics
 from lsg_jax.models import GatedNetwork
 from lsg_jax.training import state as states
 from lsg_jax.training.state import Batch
@@ -105,7 +106,7 @@ def of_network(options: Options) -> dict[str, Any]:
 
 
 def of_gate(options: Options) -> dict[str, Any]:
-    """Returns the times of both steps of a head for ImageNet, and of a matrix product of 2048 rows."""
+    """Returns the times of both steps of a head for ImageNet, and of a matrix product of PRODUCT rows."""
     model, key = Head(CLASSES), jax.random.key(0)
     images = jax.random.uniform(key, (BATCH, 7, 7, FILTERS))
     batch = Batch(images, jax.random.randint(key, (BATCH,), 0, CLASSES))
@@ -121,7 +122,7 @@ def of_gate(options: Options) -> dict[str, Any]:
 
         return run
 
-    matrix, multiply = jnp.ones((2048, 2048)), jax.jit(jnp.matmul)
+    matrix, multiply = jnp.ones((PRODUCT, PRODUCT)), jax.jit(jnp.matmul)
     tasks = {"std": steps(std_step), "lsg": steps(lsg_step), "product": lambda: multiply(matrix, matrix)}
     return {"classes": CLASSES, "filters": FILTERS, "batch": BATCH} | in_turn(tasks, 5 * options.pairs)
 
@@ -131,7 +132,7 @@ def table(measured: dict[str, Any]) -> str:
     examples, filters, classes = measured["network"]["shape"]
     solved, information, gate = measured["network"]["phi"], measured["network"]["mutual-information"], measured["gate"]
     extra = median(gate["lsg"]) - median(gate["std"])
-    step = RESNET50_FLOPS * gate["batch"] * median(gate["product"]) / (2 * 2048**3)
+    step = RESNET50_FLOPS * gate["batch"] * median(gate["product"]) / (2 * PRODUCT**3)
     ours, theirs = median(information["ours"]), median(information["theirs"])
     size = f"{examples} images x {filters} filters x {classes} classes"
     lines = [
@@ -156,10 +157,7 @@ def main() -> None:
         "network": of_network(options),
         "gate": of_gate(options),
     }
-    file, readme = Path("results/benchmarks/metrics.json"), Path("README.md")
-    cache.publish(file, lambda temporary: temporary.write_text(json.dumps(measured, indent=2) + "\n"))
-    readme.write_text(summarize.insert(readme.read_text(), "metrics", table(measured)))
-    print(f"{file} and README.md written")
+    results.write("metrics", measured, table(measured))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ from typing import Any
 
 import jax
 
-from benchmarks import jax_worker
+from benchmarks import jax_worker, results
 from experiments import cli
-from lsg_jax import cache
 
 STEPS = 6
 SIDES: dict[str, dict[str, str]] = {"compiled convolutions": {}, "XLA's convolutions": {"CXX": "none"}}
@@ -70,9 +69,7 @@ def main() -> None:
         done = subprocess.run(command, env=os.environ | environment, check=True, stdout=subprocess.PIPE, text=True)
         measured["ms"][side] = json.loads(done.stdout)
         print(f"{side}: {measured['ms'][side]['step']:.0f} ms a step", flush=True)
-    file = Path("results/benchmarks/profile.json")
-    cache.publish(file, lambda temporary: temporary.write_text(json.dumps(measured, indent=2) + "\n"))
-    print(f"{file} written")
+    results.write("profile", measured)
 
 
 if __name__ == "__main__":

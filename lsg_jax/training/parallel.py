@@ -28,7 +28,8 @@ def spread(array: np.ndarray, mesh: Mesh) -> jax.Array:
     def part(index):
         start, stop, _ = index[0].indices(rows)
         own = array[start:stop]
-        return np.pad(own, [(0, stop - start - len(own))] + [(0, 0)] * (array.ndim - 1))
+        missing = stop - start - len(own)
+        return np.concatenate([own, np.zeros((missing, *array.shape[1:]), array.dtype)]) if missing else own
 
     return jax.make_array_from_callback((rows, *array.shape[1:]), NamedSharding(mesh, SPLIT), part)
 

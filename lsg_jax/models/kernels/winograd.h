@@ -8,7 +8,7 @@
 #include "tiles.h"
 
 constexpr Index kGroup = 4, kProducts = 6;
-constexpr Index kPositions = 32;  // groups for which a product's weights stay in the first cache, at the least
+constexpr Index kPositions = 32;  // groups whose products are taken before they are separated: few enough for the cache
 constexpr float kWeights[kProducts][3] = {{1 / 4.f, 0, 0},
                                           {-1 / 6.f, -1 / 6.f, -1 / 6.f},
                                           {-1 / 6.f, 1 / 6.f, -1 / 6.f},
