@@ -97,6 +97,17 @@ def test_convolution_and_gradients_equal_the_plain_ones(batch, geometry, dtype, 
         np.testing.assert_allclose(array.astype(jnp.float32), expected, rtol=tolerance, atol=tolerance * scale)
 
 
+@pytest.mark.parametrize("compiled_kernels", [True, False])
+@pytest.mark.parametrize("size", [7, 8])
+def test_a_stride_keeps_every_other_pixel_of_the_dense_convolution(size, compiled_kernels):
+    images = jax.random.normal(jax.random.key(0), (2, size, size + 1, 3))
+    weights = jax.random.normal(jax.random.key(1), (3, 3, 3, 5))
+    dense = jax.lax.conv(images.transpose(0, 3, 1, 2), weights.transpose(3, 2, 0, 1), (1, 1), "SAME")
+    with mock.patch.object(native, "available", native.available if compiled_kernels else lambda: False):
+        strided = convolution(images, weights, 2)
+    np.testing.assert_allclose(strided, dense.transpose(0, 2, 3, 1)[:, ::2, ::2], rtol=1e-5, atol=1e-5)
+
+
 def test_gradients_repeat_bit_for_bit():
     images, weights = jax.random.normal(jax.random.key(0), (37, 16, 16, 16)), jnp.ones((3, 3, 16, 32))
     gradient = jax.jit(jax.grad(lambda k: jnp.sum(convolution(images, k) ** 2)))

@@ -22,7 +22,11 @@ _CHUNK_BYTES = 2**21
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolution(images: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """Returns the 'SAME'-padded convolution f[B, H', W', O] of images f[B, H, W, I] with kernel f[h, w, I, O]."""
+    """Returns the convolution f[B, H', W', O] of images f[B, H, W, I] with kernel f[h, w, I, O], H' = ceil(H / stride).
+
+    Output pixel (i, j) is centred on input pixel (stride i, stride j), as in PyTorch with padding 1 for a 3x3 kernel.
+    XLA's 'SAME' is that at stride 1 only: at stride 2 it centres on odd pixels where the size is even.
+    """
     cpu = native.convolution if _uses_kernels(images) else _xla_convolution
     return lax.platform_dependent(
         images, kernel, cpu=partial(cpu, stride=stride), default=partial(_xla_convolution, stride=stride)
@@ -47,9 +51,13 @@ def _uses_kernels(images: jax.Array) -> bool:
     return images.dtype == jnp.float32 and jax.default_backend() == "cpu" and native.available()
 
 
+def _padding(kernel: jax.Array) -> list[tuple[int, int]]:
+    return [((size - 1) // 2, size // 2) for size in kernel.shape[:2]]
+
+
 def _xla_convolution(images: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     return lax.conv_general_dilated(
-        images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        images, kernel, (stride, stride), _padding(kernel), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
@@ -59,7 +67,7 @@ def _xla_gradients(images, kernel, cotangent, *, stride):
 
 
 def _patch_gradients(images, kernel, cotangent, *, stride):
-    padding = lax.padtype_to_pads(images.shape[1:3], kernel.shape[:2], (stride, stride), "SAME")
+    padding = _padding(kernel)
     return (
         _transposed_input_gradient(images, kernel, cotangent, stride, padding),
         _patch_weight_gradient(images, kernel, cotangent, stride, padding),

@@ -12,7 +12,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from lsg_jax import cache
 
@@ -39,25 +38,24 @@ def available() -> bool:
 
 
 def convolution(images: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
-    """Returns the 'SAME'-padded convolution f32[B, H', W', O] of images f32[B, H, W, I] with kernel f32[h, w, I, O]."""
+    """Returns the convolution f32[B, H', W', O] of images f32[B, H, W, I] with kernel f32[h, w, I, O]."""
     height, width = (-(-size // stride) for size in images.shape[1:3])
     shape = (images.shape[0], height, width, kernel.shape[3])
-    return _call("convolution", shape, images, kernel, images.shape, kernel.shape, stride)
+    return _call("convolution", shape, images, kernel, kernel.shape, stride)
 
 
 def gradients(
     images: jax.Array, kernel: jax.Array, cotangent: jax.Array, *, stride: int
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the gradients of ``convolution`` with respect to images and kernel, contracted with ``cotangent``."""
-    geometry = images.shape, kernel.shape, stride
     return (
-        _call("input_gradient", images.shape, cotangent, kernel, *geometry),
-        _call("weight_gradient", kernel.shape, images, cotangent, *geometry),
+        _call("input_gradient", images.shape, cotangent, kernel, kernel.shape, stride),
+        _call("weight_gradient", kernel.shape, images, cotangent, kernel.shape, stride),
     )
 
 
-def _call(name, out_shape, first, second, images_shape, kernel_shape, stride):
-    (top, _), (left, _) = lax.padtype_to_pads(images_shape[1:3], kernel_shape[:2], (stride, stride), "SAME")
+def _call(name, out_shape, first, second, kernel_shape, stride):
+    top, left = ((size - 1) // 2 for size in kernel_shape[:2])
     out = jax.ShapeDtypeStruct(out_shape, jnp.float32)
     call = jax.ffi.ffi_call(f"lsg_{name}", out, vmap_method="sequential")
     return call(first, second, stride=np.int64(stride), top=np.int64(top), left=np.int64(left))

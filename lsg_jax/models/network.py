@@ -10,7 +10,7 @@ from lsg_jax.models.convolution import convolution
 
 
 class Conv(nn.Module):
-    """A bias-free 3x3 convolution with 'SAME' padding and He-normal weights (fan out)."""
+    """A bias-free 3x3 convolution with He-normal weights (fan out)."""
 
     filters: int
     stride: int = 1
