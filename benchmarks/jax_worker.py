@@ -45,7 +45,7 @@ class Epochs:
     def __call__(self, segment):
         for start in range(0, self.steps, segment):
             stop = min(start + segment, self.steps)
-            self.state, self.total = self.run(self.state, self.total, self.split, jax.random.key(0), 0, start, stop)
+            self.state, self.total = self.run(self.state, self.total, self.split, 0, 0, start, stop)
             jax.block_until_ready(self.total)
 
 

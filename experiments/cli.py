@@ -17,6 +17,7 @@ import tyro
 
 from lsg_jax import cache, data, gates, load_run, models, plots
 from lsg_jax.config import Config
+from lsg_jax.training import parallel
 from lsg_jax.training.folder import check_folder
 from lsg_jax.training.loop import Diverged, Interrupted, fit, fit_seeds
 
@@ -35,8 +36,7 @@ def main(command: Callable[[], None]) -> None:
         print("saved; repeat the same command to resume", file=sys.stderr)
         sys.exit(128 + stop.signum)
     except Diverged as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(str(error), status=1)
     except (ValueError, OSError) as error:
         _fail(str(error))
 
@@ -60,21 +60,29 @@ def parse(options: type[_Options], description: str, default: Any = tyro.MISSING
 def train(default: Config, description: str) -> None:
     """Trains, or resumes, the run that the command line describes; then shows what was learned."""
     config = parse(Config, description, default)
+    if config.run.coordinator is not None:
+        parallel.join(config.run.coordinator, config.run.processes, config.run.process)
+        if not parallel.is_first():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the first speaks for all
     folder = config.run.output.expanduser() if config.run.output else default_folder(config, default)
     for each in (folder, folder / "checkpoints", folder / "figures"):
         _check_writable(each)
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.train_examples, config.data.holdout)
     model = models.create(config.model, len(dataset.class_names))
     config = config.resolve(len(dataset.train.labels), len(dataset.class_names), model.num_filters)
-    if config.run.seeds == 1:
+    several = config.run.seeds > 1
+    if not several:
         check_folder(config, folder)
     if config.gate == "learned":
         print(f"a = {config.lsg.sparsity_weight:.4g}, s = {config.lsg.sparsity_target:g}; ", end="")
     print(f"{len(dataset.train.labels)} training images, run folder {folder}", flush=True)
-    if config.run.seeds == 1:
-        _summarize(folder, fit(config, dataset, folder))
+    histories = fit_seeds(config, dataset, folder, config.run.seeds) if several else [fit(config, dataset, folder)]
+    if not parallel.is_first():
+        return
+    if several:
+        _summarize_seeds(folder, histories)
     else:
-        _summarize_seeds(folder, fit_seeds(config, dataset, folder, config.run.seeds))
+        _summarize(folder, histories[0])
 
 
 def default_folder(config: Config, default: Config) -> Path:
@@ -144,6 +152,8 @@ def _check_writable(folder: Path) -> None:
         raise PermissionError(f"{existing} cannot be written ({error.strerror}); choose another --output") from error
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+def _fail(message: str, status: int = 2) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    if jax.distributed.is_initialized():
+        os._exit(status)  # a polite exit would wait for the other processes, which wait for this one
+    sys.exit(status)

@@ -36,7 +36,15 @@ class Checkpoints:
             ]
         )
         if read_only:
-            options = ocp.CheckpointManagerOptions(read_only=True, create=False, save_interval_steps=0)
+            this = jax.process_index()  # which opens it without waiting for other processes of a run
+            options = ocp.CheckpointManagerOptions(
+                read_only=True,
+                create=False,
+                save_interval_steps=0,
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process{this}"
+                ),
+            )
         else:
             options = ocp.CheckpointManagerOptions(preservation_policy=keep, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(
@@ -213,7 +221,7 @@ def load_run(path: str | Path) -> Run:
         model = models.create(config.model, len(data["class_names"]))
         shape = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *data["image_shape"])))
         template = dict(shape) | {"gate": jnp.zeros((model.num_classes, model.num_filters))}
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         template = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), template)
         variables = checkpoints.restore(step, variables=template)["variables"]
     finally:

@@ -69,7 +69,7 @@ class GateConfig:
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """Where the run is kept. None of it changes what is learned."""
+    """Where the run is kept and what it runs on. None of it changes what is learned."""
 
     output: Path | None = None
     """The run folder (default: a name made of the settings, under runs/)."""
@@ -77,6 +77,12 @@ class OutputConfig:
     """Epochs between checkpoints."""
     seeds: int = 1
     """Train so many seeds, from --seed on, as one program; each has its own run folder, seedN in this one."""
+    coordinator: str | None = None
+    """On several hosts, the same command on each: HOST:PORT of process 0, or auto under SLURM, MPI or on a TPU pod."""
+    processes: int | None = None
+    """How many processes there are (auto knows)."""
+    process: int | None = None
+    """Which one this is, from 0 (auto knows)."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,14 @@ class Config:
             _require(weight is None or 0 <= weight < float("inf"), name, weight, "a number of at least 0")
         _require(0 <= self.optimizer.momentum < 1, "momentum", self.optimizer.momentum, "in [0, 1)")
         _require(0 < self.lsg.gate_init <= 1, "gate-init", self.lsg.gate_init, "in (0, 1]")
+        processes, process = self.run.processes, self.run.process
+        if self.run.coordinator in (None, "auto"):
+            for name, number in (("processes", processes), ("process", process)):
+                _require(number is None, name, number, "left out unless --coordinator names a host")
+        else:
+            _require((processes or 0) >= 1, "processes", processes, "a whole number of at least 1 with a --coordinator")
+            numbers = range(processes or 0)
+            _require(process in numbers, "process", process, f"a whole number in [0, {len(numbers) - 1}]")
 
     def resolve(self, num_examples: int, num_classes: int, num_filters: int) -> "Config":
         """Returns the configuration with every default that depends on the data or the model filled in."""

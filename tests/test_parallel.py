@@ -1,17 +1,20 @@
-"""The same program on 1, 2 and 8 devices, each a process of its own with as many virtual CPU devices."""
+"""The same program on 1, 2 and 8 virtual CPU devices, and on 4 that belong to two processes."""
 
 import functools
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 
-from lsg_jax import data
+from lsg_jax import data, load_run
 from lsg_jax.config import Config, DataConfig
 from lsg_jax.training import loop, parallel, schedule, segments
 
@@ -23,11 +26,13 @@ from lsg_jax import data, models
 from lsg_jax.config import Config, DataConfig, OptimizerConfig
 from lsg_jax.training import loop, parallel, schedule, segments
 models.MODELS["tiny"] = Tiny
+if len(sys.argv) > 1:
+    parallel.join(sys.argv[1], 2, int(sys.argv[2]))
 config = Config(model="tiny", data=DataConfig(dataset="digits"), optimizer=OptimizerConfig(batch_size=64))
 dataset = data.load("digits")
 config = config.resolve(len(dataset.train.labels), 10, 4)
 mesh = parallel.mesh()
-state = loop._initial_state(config, dataset, schedule.learning_rate("cosine", 0.1, 20), jax.random.key(0))
+state = loop._initial_state(config, dataset, schedule.learning_rate("cosine", 0.1, 20), 0)
 state = parallel.replicate(state, mesh)
 split = segments.on_devices(dataset.train, mesh)
 constants = {"batch_size": 64, "padding": 2, "flip": True, "mean": dataset.mean, "std": dataset.std}
@@ -37,7 +42,7 @@ for step in range(20):
     total = parallel.replicate(jnp.zeros(()), mesh)
     path = ("std", "lsg", "joint")[step % 3]
     state, total = segments.train_segment(
-        state, total, split, jax.random.key(0), 0, jnp.int32(step), jnp.int32(step + 1), path=path, **constants
+        state, total, split, 0, 0, jnp.int32(step), jnp.int32(step + 1), path=path, **constants
     )
     losses.append(float(total))
 measured = loop._evaluate(state, split, dataset, mesh)
@@ -46,19 +51,52 @@ print(json.dumps({"devices": mesh.size, "losses": losses, "gate": state.gate.tol
 """
 
 
-def on_devices(count, *command):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+DIGITS = """
+import sys
+from conftest import Tiny
+from experiments import cli, digits
+from lsg_jax import models
+models.MODELS["tiny"] = Tiny
+cli.main(lambda: cli.train(digits.DEFAULT, ""))
+"""
+
+
+def start(devices, *command):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": os.path.dirname(__file__)}
-    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-def test_one_two_and_eight_devices_train_alike():
-    runs = []
-    for count in (1, 2, 8):
-        finished = on_devices(count, "-c", TRAIN)
-        assert finished.returncode == 0, finished.stderr
-        runs.append(json.loads(finished.stdout))
-    assert [run["devices"] for run in runs] == [1, 2, 8]
+def finish(process):
+    stdout, stderr = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def address():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
+def in_two_processes(*command):
+    coordinator = address()
+    numbered = [f"--coordinator={coordinator}", "--processes=2"]
+    return [start(1, *command, *numbered, f"--process={process}") for process in range(2)]
+
+
+def test_devices_and_processes_train_alike():
+    finished = [finish(start(count, "-c", TRAIN)) for count in (1, 2, 8)]
+    coordinator = address()
+    finished += map(finish, [start(2, "-c", TRAIN, coordinator, process) for process in range(2)])
+    assert [each.returncode for each in finished] == 5 * [0], [each.stderr for each in finished]
+    runs = [json.loads(each.stdout.splitlines()[-1]) for each in finished]
+    assert [run["devices"] for run in runs] == [1, 2, 8, 4, 4]
     for run in runs[1:]:
         np.testing.assert_allclose(run["losses"], runs[0]["losses"], rtol=1e-5)
         np.testing.assert_allclose(run["gate"], runs[0]["gate"], atol=1e-5)
@@ -67,10 +105,48 @@ def test_one_two_and_eight_devices_train_alike():
 
 
 def test_a_batch_that_does_not_divide_names_the_sizes(tmp_path):
-    finished = on_devices(8, "-m", "experiments.digits", "--batch-size=60", "--output", tmp_path / "run")
+    finished = finish(start(8, "-m", "experiments.digits", "--batch-size=60", "--output", tmp_path / "run"))
     assert finished.returncode == 2
     assert "--batch-size 60 does not divide over 8 devices" in finished.stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_two_processes_stop_together_and_one_resumes(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    settings = ("-c", DIGITS, "--model=tiny", "--epochs=40", "--train-examples=640", "--checkpoint-every=1")
+    alone = finish(start(2, *settings, f"--output={whole}"))
+    assert alone.returncode == 0, alone.stderr
+
+    first, second = in_two_processes(*settings, f"--output={cut}")
+    while not (cut / "metrics.jsonl").exists() or not (cut / "metrics.jsonl").read_text():
+        assert first.poll() is None
+        time.sleep(0.05)
+    second.send_signal(signal.SIGTERM)
+    stopped = finish(first), finish(second)
+    assert [each.returncode for each in stopped] == [143, 143], [each.stderr for each in stopped]
+    assert "epoch" in stopped[0].stdout
+    assert not stopped[1].stdout
+    lines = (cut / "metrics.jsonl").read_text().splitlines()
+    assert 1 <= len(lines) < 40
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(len(lines)))
+
+    resumed = finish(start(2, *settings, f"--output={cut}"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming" in resumed.stdout
+    expected, run = load_run(whole), load_run(cut)
+    assert [line["epoch"] for line in run.history] == list(range(40))
+    np.testing.assert_allclose(run.gate, expected.gate, atol=1e-4)
+    for ours, theirs in zip(run.history, expected.history, strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
+
+
+def test_a_process_that_fails_ends_the_others(tmp_path):
+    (tmp_path / "file").touch()
+    first, second = map(finish, in_two_processes("-m", "experiments.digits", f"--output={tmp_path}"))
+    assert first.returncode == 2
+    assert first.stderr.splitlines()[-1] == f"error: {tmp_path} is not empty and holds no run; choose another --output"
+    assert second.returncode != 0
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("path", ["std", "lsg"])
@@ -79,7 +155,7 @@ def test_the_epoch_program_for_gpu_and_tpu_has_no_host_callback(path):
     images = data.Split(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int32))
     dataset = data.load("digits")._replace(train=images)
     rate = schedule.learning_rate("cosine", 0.1, 195)
-    state = jax.eval_shape(lambda: loop._initial_state(config, dataset, rate, jax.random.key(0)))
+    state = jax.eval_shape(lambda: loop._initial_state(config, dataset, rate, 0))
     split = segments.Images(
         jax.ShapeDtypeStruct((49_920, 32, 32, 3), np.uint8), jax.ShapeDtypeStruct((49_920,), np.int32)
     )
@@ -91,7 +167,7 @@ def test_the_epoch_program_for_gpu_and_tpu_has_no_host_callback(path):
         state,
         jax.ShapeDtypeStruct((), np.float32),
         split,
-        jax.eval_shape(lambda: jax.random.key(0)),
+        0,
         0,
         0,
         195,

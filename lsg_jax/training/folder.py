@@ -14,10 +14,13 @@ from lsg_jax import cache
 from lsg_jax.checkpoint import Checkpoints, describe
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
+from lsg_jax.training import parallel
 
 
 class RunFolder:
     """A context manager that holds the folder's lock; ``history`` has a dictionary for every epoch.
+
+    Where several processes train one run, all open its folder, on storage that they share, and the first writes.
 
     Raises:
       ValueError: if the folder holds a run of another configuration or of other data, or is being trained already.
@@ -31,11 +34,12 @@ class RunFolder:
         self._config, self._dataset = config, dataset
 
     def __enter__(self) -> "RunFolder":
-        self.path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            stack.enter_context(_exclusive(self.path))
-            settings = json.dumps(self._config.to_json(), indent=2) + "\n"
-            cache.publish(self.path / "config.json", lambda file: file.write_text(settings))
+            if parallel.is_first():
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(_exclusive(self.path))
+                settings = json.dumps(self._config.to_json(), indent=2) + "\n"
+                cache.publish(self.path / "config.json", lambda file: file.write_text(settings))
             self._checkpoints = Checkpoints(self.path / "checkpoints")
             stack.callback(self._checkpoints.close)
             self._stack = stack.pop_all()
@@ -63,9 +67,10 @@ class RunFolder:
                     f"{self.path} was trained on other data (its mean or classes differ); choose another --output"
                 )
             templates = self._checkpoints.restore(step, **templates)
-        lines = "".join(json.dumps(line) + "\n" for line in self.history)
-        cache.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines))
-        self._events = self._stack.enter_context(SummaryWriter(str(self.path), purge_step=len(self.history)))
+        if parallel.is_first():
+            lines = "".join(json.dumps(line) + "\n" for line in self.history)
+            cache.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines))
+            self._events = self._stack.enter_context(SummaryWriter(str(self.path), purge_step=len(self.history)))
         return templates
 
     def save(self, step: int, variables: Any, training: Any, *, measured: bool) -> None:
@@ -76,6 +81,8 @@ class RunFolder:
     def record(self, line: dict[str, Any]) -> None:
         """Adds the line of an epoch."""
         self.history.append(line)
+        if not parallel.is_first():
+            return
         with (self.path / "metrics.jsonl").open("a") as stream:
             stream.write(json.dumps(line) + "\n")
         for name, value in line.items():
@@ -85,8 +92,11 @@ class RunFolder:
 
 
 def check_folder(config: Config, folder: Path) -> None:
-    """Raises ValueError if ``folder`` holds a run of another configuration, with the differences; writes nothing."""
-    if not folder.is_dir() or not any(path.name != "lock" for path in folder.iterdir()):
+    """Raises ValueError if ``folder`` holds a run of another configuration, with the differences; writes nothing.
+
+    Of several processes the first looks, before it writes there.
+    """
+    if not parallel.is_first() or not folder.is_dir() or not any(path.name != "lock" for path in folder.iterdir()):
         return
     theirs, ours = _stored_config(folder).settings(), config.settings()
     different = [f"--{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]]

@@ -83,10 +83,10 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         folders = [
             stack.enter_context(RunFolder(each, dataset, path)) for each, path in zip(configs, paths, strict=True)
         ]
-        key = _stack([jax.random.key(each.seed) for each in configs])
+        seed = np.squeeze(np.array([each.seed for each in configs], np.uint32))
         initial = partial(_initial_state, config, dataset, learning_rate)
-        state = parallel.replicate((initial if len(configs) == 1 else jax.vmap(initial))(key), mesh)
-        state, total_loss = _resume(folders, state, parallel.replicate(jnp.zeros_like(state.step, jnp.float32), mesh))
+        state = parallel.replicate((jax.vmap(initial) if seed.ndim else initial)(seed), mesh)
+        state, total_loss = _resume(folders, state, parallel.replicate(np.zeros(seed.shape, np.float32), mesh))
         received = stack.enter_context(_signals())
         train, test = (on_devices(each, mesh) for each in (dataset.train, dataset.test))
         while (epoch := len(folders[0].history)) < epochs:
@@ -94,7 +94,7 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             segment = partial(
                 train_segment,
                 mesh=mesh,
-                stacked=len(folders) > 1,
+                stacked=seed.ndim > 0,
                 path=path,
                 batch_size=batch_size,
                 padding=dataset.padding,
@@ -105,21 +105,21 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             label = f"epoch {epoch + 1}/{epochs} {path}"
             if epoch < 2 and sys.stdout.isatty():
                 print(f"{label}: compiling", end="\r", flush=True)
-            state, total_loss = segment(state, total_loss, train, key, epoch, 0, 0)  # compiles, runs no step
+            state, total_loss = segment(state, total_loss, train, seed, epoch, 0, 0)  # compiles, runs no step
             jax.block_until_ready(total_loss)
             began = time.perf_counter()
             for start, stop, bar in _segments(position, steps, label, batch_size):
-                state, total_loss = segment(state, total_loss, train, key, epoch, start, stop)
+                state, total_loss = segment(state, total_loss, train, seed, epoch, start, stop)
                 if not np.isfinite(total_loss).all():
                     raise Diverged(
                         f"the loss is not finite in epoch {epoch + 1} ({path}), step {stop} of {steps}, at learning "
                         f"rate {float(learning_rate(_step(state) - 1)):.4g}; it was not saved, "
                         "try a smaller --learning-rate or --sparsity-weight in a new folder"
                     )
-                if received and stop < steps:
+                if (signum := _agreed(received)) and stop < steps:
                     bar.close()
                     _save(folders, state, total_loss, measured=False)
-                    raise Interrupted(received[0])
+                    raise Interrupted(signum)
             seconds = time.perf_counter() - began
             measured = _evaluate(state, test, dataset, mesh)
             for index, folder in enumerate(folders):
@@ -136,12 +136,17 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
                 folder.record(line)
             total_loss = jnp.zeros_like(total_loss)
             last = epoch + 1 == epochs
-            if received or last or (epoch + 1) % config.run.checkpoint_every == 0:
+            if (signum := _agreed(received)) or last or (epoch + 1) % config.run.checkpoint_every == 0:
                 _save(folders, state, total_loss, measured=True)
             print(_describe_line([folder.history[-1] for folder in folders], epochs), flush=True)
-            if received and not last:
-                raise Interrupted(received[0])
+            if signum and not last:
+                raise Interrupted(signum)
         return [folder.history for folder in folders]
+
+
+def _agreed(received: list[int]) -> int:
+    """Returns the signal that this process, or else another one, has received, 0 where none has."""
+    return int(parallel.largest(received[0] if received else 0))
 
 
 def _stack(trees: list[Any]) -> Any:
@@ -186,7 +191,7 @@ def _items(state: TrainState, total_loss: jax.Array) -> dict[str, Any]:
     return {"variables": variables, "training": training}
 
 
-def _initial_state(config: Config, dataset: Dataset, learning_rate: Any, key: jax.Array) -> TrainState:
+def _initial_state(config: Config, dataset: Dataset, learning_rate: Any, seed: Any) -> TrainState:
     model = models.create(config.model, len(dataset.class_names), parallel.AXIS, config.precision)
     lsg = config.lsg
     if lsg.sparsity_weight is None or lsg.sparsity_target is None or lsg.shared_filters is None:
@@ -198,7 +203,7 @@ def _initial_state(config: Config, dataset: Dataset, learning_rate: Any, key: ja
         gate = gates.init(model.num_classes, model.num_filters, lsg.gate_init if config.gate == "learned" else 1.0)
     # The epochs' keys are fold_in(key, 0), fold_in(key, 1), ...: the last number stays clear of them.
     return states.create(
-        jax.random.fold_in(key, 2**32 - 1),
+        jax.random.fold_in(jax.random.key(seed), 2**32 - 1),
         model,
         dataset.train.images.shape[1:],
         gate,
@@ -210,7 +215,8 @@ def _initial_state(config: Config, dataset: Dataset, learning_rate: Any, key: ja
 
 def _evaluate(state: TrainState, test: Images, dataset: Dataset, mesh: Mesh) -> dict[str, np.ndarray]:
     """Returns accuracy and cross entropy of both paths, one value a run."""
-    totals = {path: dict.fromkeys(("correct", "cross_entropy"), jnp.zeros(state.step.shape)) for path in ("std", "lsg")}
+    zero = np.zeros(state.step.shape, np.float32)
+    totals: Any = {path: {"correct": zero, "cross_entropy": zero} for path in ("std", "lsg")}
     batch_size = -(-_EVALUATION_BATCH // mesh.size) * mesh.size
     segment = partial(
         evaluate_segment,
@@ -239,13 +245,13 @@ def _segments(start: int, stop: int, label: str, batch_size: int) -> Iterator[tu
         unit=" images",
         leave=False,
         unit_scale=True,
-        disable=None,
+        disable=None if parallel.is_first() else True,
     ) as bar:
         while start < stop:
             end = min(start + length, stop)
             began = time.perf_counter()
             yield start, end, bar
-            seconds = time.perf_counter() - began
+            seconds = parallel.largest(time.perf_counter() - began)
             bar.update((end - start) * batch_size)
             start, length = end, max(1, min(4 * length, int(length * _SECONDS_A_SEGMENT / max(seconds, 1e-6))))
 

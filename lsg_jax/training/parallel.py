@@ -1,11 +1,45 @@
-"""One mesh of all devices: data set and batch are split over it, everything else is on each device."""
+"""One mesh of all devices: data set and batch are split over it, everything else is on each device.
+
+The devices may belong to several processes, on one host or many. Each runs the same program; the first alone writes.
+"""
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
 REPLICATED, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
+
+
+def join(coordinator: str, processes: int | None, process: int | None) -> None:
+    """Joins the processes of one run, before anything else asks JAX for its devices.
+
+    Args:
+      coordinator: HOST:PORT where process 0 can be reached, or 'auto' where the cluster tells JAX all of it.
+      processes: how many there are; None with 'auto'.
+      process: this one's number, from 0; None with 'auto'.
+
+    Raises:
+      ValueError: where JAX cannot join them.
+    """
+    try:
+        jax.distributed.initialize(None if coordinator == "auto" else coordinator, processes, process)
+    except Exception as error:  # whatever the transport raises
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(f"process {process} could not join --coordinator {coordinator}: {lines[0]}") from error
+
+
+def is_first() -> bool:
+    """Tells whether this is the process that writes."""
+    return jax.process_index() == 0
+
+
+def largest(value: float) -> float:
+    """Returns the largest ``value`` that any process gives; every process has to ask."""
+    if jax.process_count() == 1:
+        return value
+    return float(np.max(multihost_utils.process_allgather(np.float32(value))))
 
 
 def mesh() -> Mesh:
@@ -14,7 +48,7 @@ def mesh() -> Mesh:
 
 
 def replicate(tree, mesh: Mesh):
-    """Puts every array of ``tree`` whole on each device of ``mesh``."""
+    """Puts every array of ``tree``, the same in each process, whole on each device of ``mesh``."""
     return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
 
 

@@ -33,20 +33,20 @@ def on_devices(split: Split, mesh: Mesh) -> Images:
     donate_argnums=(0, 1),
 )
 def train_segment(
-    state, total_loss, split, key, epoch, start, stop, *, mesh, stacked, path, batch_size, padding, flip, mean, std
+    state, total_loss, split, seed, epoch, start, stop, *, mesh, stacked, path, batch_size, padding, flip, mean, std
 ):
     """Runs steps ``start`` to ``stop`` of an epoch in one dispatch, each batch split over the devices of ``mesh``.
 
-    The order and the augmentation depend only on key, epoch and step, so where an epoch is cut changes nothing. Where
-    ``stacked``, state, ``total_loss`` and key have the runs that are trained together as first axis.
+    The order and the augmentation depend only on seed, epoch and step, so where an epoch is cut changes nothing. Where
+    ``stacked``, state, ``total_loss`` and seed have the runs that are trained together as first axis.
 
     Returns:
       The state and ``total_loss`` f32[] with each step's loss added.
     """
     update = parallel.on_each(UPDATES[path], mesh, inputs=(parallel.REPLICATED, parallel.SPLIT))
 
-    def train(state, total_loss, key):
-        order_key, augment_key = jax.random.split(jax.random.fold_in(key, epoch))
+    def train(state, total_loss, seed):
+        order_key, augment_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), epoch))
         order = jax.random.permutation(order_key, len(split.labels))
 
         def step(index, carry):
@@ -59,7 +59,7 @@ def train_segment(
 
         return lax.fori_loop(start, stop, step, (state, total_loss))
 
-    return (jax.vmap(train) if stacked else train)(state, total_loss, key)
+    return (jax.vmap(train) if stacked else train)(state, total_loss, seed)
 
 
 @partial(jax.jit, static_argnames=("mesh", "stacked", "batch_size", "mean", "std"))
