@@ -1,9 +1,11 @@
 """Augmentation by brute force, digits, and CIFAR-10 from a tiny folder that the test prepares with TFDS."""
 
 import io
+import shutil
 import subprocess
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,23 +109,40 @@ def test_cifar10_is_decoded_once_and_a_broken_cache_rebuilt(prepared, monkeypatc
     assert sorted(order) == list(range(20))
     np.testing.assert_array_equal(loaded.train.images, images[order])
     np.testing.assert_array_equal(loaded.train.labels, np.asarray(order) % 10)
-    (cache,) = (folder / "cifar10" / "3.0.2").glob("lsg_jax-*.npz")
+    np.testing.assert_allclose(loaded.mean, (loaded.train.images / 255).mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(loaded.std, (loaded.train.images / 255).std((0, 1, 2)), rtol=1e-12)
+    (cache,) = (folder / "cifar10" / "3.0.2").glob("lsg_jax-*/train_images.npy")
     with monkeypatch.context() as patch:
         patch.setattr(cifar10, "_decode", lambda *_: pytest.fail("decoded although cached"))
-        np.testing.assert_array_equal(data.load("cifar10").train.images, loaded.train.images)
+        patch.setattr(cifar10, "channel_statistics", lambda *_: pytest.fail("counted although cached"))
+        again = data.load("cifar10")
+    chex.assert_trees_all_equal(again, loaded)
     content = cache.read_bytes()
-    for broken in (content[: len(content) // 2], content[:3000] + b"\x00\x01" * 50 + content[3100:]):
+    for broken in (content[: len(content) // 2], b"", b"\x00" * 64 + content[64:]):
+        cache.unlink()
         cache.write_bytes(broken)
         np.testing.assert_array_equal(data.load("cifar10").train.images, loaded.train.images)
         assert cache.read_bytes() == content
     assert not list(cache.parent.glob("*.tmp"))
 
 
+def forget(source):
+    for cache in source.glob("lsg_jax-*"):
+        shutil.rmtree(cache)
+
+
+def test_of_the_cache_only_what_is_used_is_read(prepared):
+    folder, _ = prepared
+    data.load("cifar10", folder)
+    images = data.load("cifar10", folder).train.images
+    assert isinstance(images.base, np.memmap)
+    assert not images.flags.writeable
+
+
 def test_two_processes_may_build_the_cache_at_once(prepared):
     folder, _ = prepared
     source = folder / "cifar10" / "3.0.2"
-    for cache in source.glob("lsg_jax-*.npz"):
-        cache.unlink()
+    forget(source)
     code = "import sys; from lsg_jax import data; print(data.load('cifar10', sys.argv[1]).train.labels.sum())"
     command = [sys.executable, "-c", code, str(folder)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -131,7 +150,7 @@ def test_two_processes_may_build_the_cache_at_once(prepared):
     assert [process.returncode for process in both] == [0, 0]
     assert printed == ["90\n", "90\n"]
     assert len(list(source.glob("lsg_jax-*"))) == 1
-    assert not list(source.glob("*.tmp"))
+    assert not list(source.rglob("*.tmp"))
 
 
 def test_tensorflow_is_never_imported(prepared):
@@ -139,23 +158,21 @@ def test_tensorflow_is_never_imported(prepared):
         "import sys; from lsg_jax import data; data.load('cifar10', sys.argv[1]); sys.exit('tensorflow' in sys.modules)"
     )
     folder, _ = prepared
-    for cache in (folder / "cifar10" / "3.0.2").glob("lsg_jax-*.npz"):
-        cache.unlink()
+    forget(folder / "cifar10" / "3.0.2")
     assert subprocess.run([sys.executable, "-c", code, str(folder)], check=False).returncode == 0
 
 
 def test_a_read_only_data_folder_is_left_alone(prepared, monkeypatch, tmp_path):
     folder, _ = prepared
     source = folder / "cifar10" / "3.0.2"
-    for cache in source.glob("lsg_jax-*.npz"):
-        cache.unlink()
+    forget(source)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     mode = source.stat().st_mode
     source.chmod(0o555)
     try:
         data.load("cifar10", folder)
         assert not list(source.glob("lsg_jax-*"))
-        assert len(list(tmp_path.glob("lsg_jax/*.npz"))) == 1
+        assert len(list(tmp_path.glob("lsg_jax/lsg_jax-cifar10-*/train_images.npy"))) == 1
     finally:
         source.chmod(mode)
 
@@ -169,4 +186,4 @@ def test_half_written_and_damaged_folders_are_named(tmp_path):
     (source / "dataset_info.json").write_text("{")
     with pytest.raises(OSError, match="cannot be read as CIFAR-10"):
         data.load("cifar10", tmp_path)
-    assert not list(source.glob("*.npz"))
+    assert not list(source.glob("lsg_jax-*"))

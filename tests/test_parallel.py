@@ -47,6 +47,7 @@ for step in range(20):
     losses.append(float(total))
 measured = loop._evaluate(state, split, dataset, mesh)
 measured = {name: float(value) for name, value in measured.items()}
+measured["held"] = sum(len(shard.data) for shard in split.images.addressable_shards)
 print(json.dumps({"devices": mesh.size, "losses": losses, "gate": state.gate.tolist(), **measured}))
 """
 
@@ -97,6 +98,7 @@ def test_devices_and_processes_train_alike():
     assert [each.returncode for each in finished] == 5 * [0], [each.stderr for each in finished]
     runs = [json.loads(each.stdout.splitlines()[-1]) for each in finished]
     assert [run["devices"] for run in runs] == [1, 2, 8, 4, 4]
+    assert [run["held"] for run in runs] == [1437, 1438, 1440, 720, 720]
     for run in runs[1:]:
         np.testing.assert_allclose(run["losses"], runs[0]["losses"], rtol=1e-5)
         np.testing.assert_allclose(run["gate"], runs[0]["gate"], atol=1e-5)

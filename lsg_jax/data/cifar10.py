@@ -1,24 +1,29 @@
-"""CIFAR-10 through TensorFlow Datasets, without TensorFlow, decoded once and kept as arrays."""
+"""CIFAR-10 through TensorFlow Datasets, without TensorFlow, decoded once and kept as arrays that are read in part."""
 
 import hashlib
+import logging
 import os
 import urllib.request
-import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from lsg_jax import cache
+from lsg_jax.data.statistics import channel_statistics
 
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
+_KEYS = ("train_images", "train_labels", "test_images", "test_labels", "statistics")
 _HELP = "or try `python -m experiments.digits`, which needs no download"
 
 
 def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Returns the arrays train_images, train_labels, test_images, test_labels, and the class names.
+    """Returns the arrays train_images, train_labels, test_images, test_labels and statistics, and the class names.
+
+    They are mapped into memory, so that only what is used of them is read. The statistics, f64[2, 3], are mean and
+    standard deviation of the training images' channels, scaled to [0, 1].
 
     Args:
       data_dir: a TFDS data directory (it holds ``cifar10/3.0.2``); TFDS's own default if None. Where it holds no
@@ -37,12 +42,13 @@ def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str
             f"{source} holds TFRecord files, which only TensorFlow reads; give another --data-dir, and an ArrayRecord "
             f"copy is made there, {_HELP}"
         )
-    files = [folder / f"lsg_jax-cifar10-{_fingerprint(source)}.npz" for folder in (source, cache.folder())]
-    for file in files:
-        if (arrays := _read(file)) is not None:
+    folders = [folder / f"lsg_jax-cifar10-{_fingerprint(source)}" for folder in (source, cache.folder())]
+    for folder in folders:
+        if (arrays := _read(folder)) is not None:
             return arrays, _CLASSES
     arrays = _decode(data_dir, source)
-    any(_write(file, arrays) for file in files)
+    arrays["statistics"] = channel_statistics(arrays["train_images"])
+    any(_write(folder, arrays) for folder in folders)
     return arrays, _CLASSES
 
 
@@ -83,7 +89,7 @@ def _decode(data_dir: Path, source: Path) -> dict[str, np.ndarray]:
         raise OSError(
             f"{source} cannot be read as CIFAR-10 ({type(error).__name__}); remove it and prepare it again, {_HELP}"
         ) from error
-    if not all(len(arrays[key]) for key in _KEYS):
+    if not all(len(array) for array in arrays.values()):
         raise OSError(f"{source} holds no examples in one of its splits; remove it and prepare it again, {_HELP}")
     return arrays
 
@@ -94,26 +100,28 @@ def _fingerprint(source: Path) -> str:
     return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]
 
 
-def _read(file: Path) -> dict[str, np.ndarray] | None:
+def _read(folder: Path) -> dict[str, np.ndarray] | None:
+    """Returns the arrays kept in ``folder``; None where one is missing, cut short or no array."""
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {key: archive[key] for key in _KEYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {key: np.asarray(np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False)) for key in _KEYS}
+    except (OSError, ValueError, EOFError):
         return None
 
 
-def _write(file: Path, arrays: dict[str, np.ndarray]) -> bool:
+def _write(folder: Path, arrays: dict[str, np.ndarray]) -> bool:
     """Keeps the arrays for the next time; False where that is not possible."""
 
-    def save(temporary: Path) -> None:
+    def save(array: np.ndarray, temporary: Path) -> None:
         with temporary.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
+            np.save(stream, array, allow_pickle=False)
 
     # A folder may be marked read-only, which root could override but should not.
-    if file.parent.exists() and not file.parent.stat().st_mode & 0o222:
+    if folder.parent.exists() and not folder.parent.stat().st_mode & 0o222:
         return False
     try:
-        cache.publish(file, save)
+        for key, array in arrays.items():
+            cache.publish(folder / f"{key}.npy", partial(save, array))
     except OSError:
         return False
+    logging.getLogger(__name__).info("CIFAR-10 is decoded once; its arrays are kept in %s", folder)
     return True

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lsg_jax.data import cifar10
+from lsg_jax.data.statistics import channel_statistics
 
 
 class Split(NamedTuple):
@@ -65,7 +66,7 @@ def _cifar10(data_dir: Path | None) -> Dataset:
     arrays, class_names = cifar10.load(data_dir)
     train = Split(arrays["train_images"], arrays["train_labels"])
     test = Split(arrays["test_images"], arrays["test_labels"])
-    return Dataset(train, test, class_names, *_statistics(train.images), padding=4, flip=True)
+    return _dataset(train, test, class_names, arrays["statistics"], padding=4, flip=True)
 
 
 def _digits(data_dir: Path | None) -> Dataset:
@@ -79,15 +80,14 @@ def _digits(data_dir: Path | None) -> Dataset:
     order = np.random.default_rng(0).permutation(len(labels))
     images, labels = images[order], labels[order].astype(np.int32)
     train, test = Split(images[360:], labels[360:]), Split(images[:360], labels[:360])
-    return Dataset(train, test, tuple("0123456789"), *_statistics(train.images), padding=2, flip=False)
+    return _dataset(train, test, tuple("0123456789"), channel_statistics(train.images), padding=2, flip=False)
 
 
-def _statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    levels = np.arange(256) / 255
-    counts = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
-    means = [float(np.average(levels, weights=count)) for count in counts]
-    variances = [float(np.average((levels - m) ** 2, weights=c)) for m, c in zip(means, counts, strict=True)]
-    return tuple(means), tuple(float(np.sqrt(variance)) for variance in variances)
+def _dataset(
+    train: Split, test: Split, class_names: tuple[str, ...], statistics: np.ndarray, padding: int, flip: bool
+) -> Dataset:
+    mean, std = statistics.tolist()
+    return Dataset(train, test, class_names, tuple(mean), tuple(std), padding, flip)
 
 
 DATASETS: dict[str, Callable[[Path | None], Dataset]] = {"cifar10": _cifar10, "digits": _digits}

@@ -70,4 +70,7 @@ def _library(compiler: str) -> Path:
     if not library.exists():
         command = [compiler, *_FLAGS, f"-I{include}", *(str(file) for file in _SOURCES if file.suffix == ".cc"), "-o"]
         cache.publish(library, lambda file: subprocess.run([*command, str(file)], check=True, capture_output=True))
+        logging.getLogger(__name__).info(
+            "convolutions are compiled once for this processor; they are kept in %s", library
+        )
     return library
