@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from benchmarks import cpu, results, turns
 from experiments import cli
 from lsg_jax import data
 
-EXAMPLES = 512  # of a --smoke
+# Of a --smoke: images of each split, images a step, and the comparisons, so that each part of the code runs once.
+EXAMPLES, SMOKE_BATCH, SMOKE = 64, 32, (("resnet20", "lsg", "compiled"), ("alexnet", "std", "eager"))
 
 
 @dataclass(frozen=True)
@@ -45,29 +47,31 @@ class Options:
     """Run through on a few images, one turn and one epoch, on whatever device there is; write nothing."""
 
 
-def compare(options: Options, file: str, images: int) -> dict[str, Any]:
+def compare(options: Options, file: str, examples: int) -> dict[str, Any]:
     """Returns whole epochs with evaluation, images a second: ours against PyTorch's, and our LSG against our STD."""
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    batch = SMOKE_BATCH if options.smoke else cpu.BATCH
 
     def ours(model, path):
-        arguments = {"file": file, "model": model, "path": path, "precision": "bfloat16", "segment": 10_000}
-        order = {"task": "epoch", "arguments": arguments, "warmup": 1}
+        arguments = {"file": file, "model": model, "path": path, "precision": "bfloat16"}
+        order = {"task": "epoch", "arguments": arguments | {"batch": batch, "segment": 10_000}, "warmup": 1}
         return {"script": "jax_worker", "python": sys.executable} | order
 
     def theirs(model, path, compiled):
         arguments = {"file": file, "model": model, "path": path, "device": device, "compiled": compiled}
-        order = {"task": "device_epoch", "arguments": arguments, "warmup": 1, "threads": len(os.sched_getaffinity(0))}
+        order = {"task": "device_epoch", "arguments": arguments | {"batch": batch}, "warmup": 1}
+        order |= {"threads": len(os.sched_getaffinity(0))}
         return {"script": "torch_worker", "python": options.torch_python} | order
 
     chosen = {"resnet20-lsg-against-std": (ours("resnet20", "lsg"), ours("resnet20", "std"))}
     if options.torch_python != sys.executable or find_spec("torch"):
-        for model in ("resnet20", "alexnet"):
-            for path in ("std", "lsg"):
-                for kind in ("eager", "compiled"):
-                    chosen[f"{model}-{path}-{kind}"] = ours(model, path), theirs(model, path, kind == "compiled")
+        for model, path, kind in (
+            SMOKE if options.smoke else product(("resnet20", "alexnet"), ("std", "lsg"), ("eager", "compiled"))
+        ):
+            chosen[f"{model}-{path}-{kind}"] = ours(model, path), theirs(model, path, kind == "compiled")
     found = {}
     for name, (one, other) in tqdm(chosen.items(), "comparing", leave=False, disable=None):
-        found[name] = turns.compare(one, other, options.pairs, images)
+        found[name] = turns.compare(one, other, options.pairs, examples // batch * batch)
         print(f"{name:26s}" + "".join(f"{found[name][key]:12.2f}" for key in ("ours", "theirs", "ratio")), flush=True)
     return found
 
@@ -79,7 +83,8 @@ def whole_runs(options: Options) -> dict[str, Any]:
         output = options.output / gate
         arguments = [f"--gate={gate}", "--precision=bfloat16", f"--epochs={options.epochs}", f"--output={output}"]
         arguments += [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
-        arguments += [f"--train-examples={EXAMPLES}"] if options.smoke else []
+        if options.smoke:
+            arguments += [f"--train-examples={EXAMPLES}", f"--holdout={EXAMPLES}", f"--batch-size={SMOKE_BATCH}"]
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "experiments.cifar10", *arguments], check=True)
         lines = (output / "metrics.jsonl").read_text().splitlines()
@@ -94,7 +99,7 @@ def measure(options: Options) -> dict[str, Any]:
         dataset = dataset._replace(test=data.Split(*(array[:EXAMPLES] for array in dataset.test)))
     with tempfile.TemporaryDirectory() as folder:
         file = cpu.write_arrays(dataset, Path(folder))
-        compared = compare(options, file, len(dataset.train.labels) // cpu.BATCH * cpu.BATCH)
+        compared = compare(options, file, len(dataset.train.labels))
     return {
         "command": f"python -m benchmarks.gpu --pairs={options.pairs} --epochs={options.epochs}",
         "machine": {"device": jax.devices()[0].device_kind, "python": platform.python_version()},

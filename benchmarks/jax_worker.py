@@ -71,9 +71,9 @@ def evaluation(file, state=None):
     return run
 
 
-def epoch(file, model="resnet20", path="std", precision="float32", segment=12):
+def epoch(file, model="resnet20", path="std", precision="float32", batch=256, segment=12):
     data = np.load(file)
-    train = Epochs(model, path, 256, data["train_images"], data["train_labels"], _statistics(data), precision)
+    train = Epochs(model, path, batch, data["train_images"], data["train_labels"], _statistics(data), precision)
     evaluate = evaluation(file, train.state)
 
     def run():

@@ -170,7 +170,7 @@ def epoch(file, workers):
     return run
 
 
-def device_epoch(file, model, path, device, compiled):
+def device_epoch(file, model, path, device, compiled, batch):
     """The whole data set on the device, shuffled, cropped and flipped there, a batch at a time, without a loader."""
     trainer = Trainer(model, device, compiled, autocast=True)
     step = {"std": trainer.std_step, "lsg": trainer.lsg_step}[path]
@@ -180,7 +180,7 @@ def device_epoch(file, model, path, device, compiled):
     mean, std = (torch.tensor(data[name], device=device).reshape(1, 3, 1, 1) for name in ("mean", "std"))
     pixels, evaluate = torch.arange(32, device=device), evaluation(file, trainer)
 
-    def batch(chosen):
+    def augmented(chosen):
         count = len(chosen)
         rows = torch.randint(0, 9, (count, 1), device=device) + pixels
         columns = torch.randint(0, 9, (count, 1), device=device) + pixels
@@ -190,9 +190,9 @@ def device_epoch(file, model, path, device, compiled):
 
     def run():
         order = torch.randperm(len(labels), device=device)
-        for start in range(0, len(labels) - 255, 256):
-            chosen = order[start : start + 256]
-            step(batch(chosen), labels[chosen])
+        for start in range(0, len(labels) - batch + 1, batch):
+            chosen = order[start : start + batch]
+            step(augmented(chosen), labels[chosen])
         evaluate()  # brings a number to the host, so all before it is done
 
     return run

@@ -27,9 +27,11 @@ _Options = TypeVar("_Options")
 
 def main(command: Callable[[], None]) -> None:
     """Runs a command; a ValueError or OSError becomes one line and exit status 2, a signal 130 or 143."""
-    logging.basicConfig(format="%(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)
-    logging.getLogger("lsg_jax").setLevel(logging.INFO)
+    ours = logging.getLogger("lsg_jax")
+    ours.setLevel(logging.INFO)
+    ours.addHandler(logging.StreamHandler())
+    ours.propagate = False
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"programs-{cache.processor()}"))
     try:
