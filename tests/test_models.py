@@ -1,5 +1,6 @@
 """Models: sizes, the gate, and the convolution's gradients against XLA's own."""
 
+from functools import partial
 from unittest import mock
 
 import chex
@@ -52,6 +53,17 @@ def test_bfloat16_keeps_parameters_and_logits_in_float32(name):
     assert rounded.dtype == jnp.float32
     assert not jnp.array_equal(rounded, logits)
     np.testing.assert_allclose(rounded, logits, atol=0.05 * float(jnp.abs(logits).max()))
+
+
+def test_compiled_bfloat16_features_are_those_of_single_operations():
+    model = models.create("resnet20", 10, precision="bfloat16")
+    images = jax.random.normal(jax.random.key(1), (64, 32, 32, 3))
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    maps = jax.jit(partial(model.apply, variables, method="feature_maps"))(images)
+    expected = np.asarray(maps, np.float64).mean((1, 2))
+    for _ in range(3):
+        features = jax.jit(partial(model.apply, variables, method="features"))(images)
+        np.testing.assert_allclose(features, expected, atol=0.01 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("size", [8, 9])

@@ -27,7 +27,7 @@ def convolution(images: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Ar
     Output pixel (i, j) is centred on input pixel (stride i, stride j), as in PyTorch with padding 1 for a 3x3 kernel.
     XLA's 'SAME' is that at stride 1 only: at stride 2 it centres on odd pixels where the size is even.
     """
-    cpu = native.convolution if _uses_kernels(images) else _xla_convolution
+    cpu = native.convolution if _uses_kernels(images) else _unfused_convolution
     return lax.platform_dependent(
         images, kernel, cpu=partial(cpu, stride=stride), default=partial(_xla_convolution, stride=stride)
     )
@@ -59,6 +59,11 @@ def _xla_convolution(images: jax.Array, kernel: jax.Array, *, stride: int) -> ja
     return lax.conv_general_dilated(
         images, kernel, (stride, stride), _padding(kernel), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+
+
+def _unfused_convolution(images, kernel, *, stride):
+    # Fused with a reduction after it, XLA's bfloat16 convolution has returned infinities on a CPU (jaxlib 0.12.0).
+    return lax.optimization_barrier(_xla_convolution(images, kernel, stride=stride))
 
 
 def _xla_gradients(images, kernel, cotangent, *, stride):
