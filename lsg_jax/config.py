@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from lsg_jax.models import MODELS, PRECISIONS
+from lsg_jax import models
 from lsg_jax.training import schedule
 
 GATES = ("learned", "fixed", "none")
@@ -90,7 +90,7 @@ class Config:
     """A run of Label-Sensitive Gate training."""
 
     model: str = "resnet20"
-    """The network: resnet20 or alexnet."""
+    """The network: resnet20, 32, 44, 56, 110 (or any 6 n + 2 layers), or alexnet."""
     gate: str = "learned"
     """The gate: learned, fixed (appendix C), or none (standard training)."""
     scheme: str = "alternate"
@@ -105,10 +105,10 @@ class Config:
     run: OutputConfig = field(default_factory=OutputConfig)
 
     def __post_init__(self) -> None:
-        _choice("model", self.model, sorted(MODELS))
+        models.constructor(self.model)
         _choice("gate", self.gate, GATES)
         _choice("scheme", self.scheme, SCHEMES)
-        _choice("precision", self.precision, PRECISIONS)
+        _choice("precision", self.precision, models.PRECISIONS)
         _choice("schedule", self.optimizer.schedule, schedule.SCHEDULES)
         for name, value, least in (
             ("seed", self.seed, 0),
