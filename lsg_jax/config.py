@@ -91,6 +91,9 @@ class Config:
 
     model: str = "resnet20"
     """The network: resnet20, 32, 44, 56, 110 (or any 6 n + 2 layers), or alexnet."""
+    init: Path | None = None
+    """Start from the weights in this file: a PyTorch checkpoint (.safetensors, .th, .pt, .pth) of the same --model. Its
+    normalisation of images, that of ImageNet, replaces the data set's."""
     gate: str = "learned"
     """The gate: learned, fixed (appendix C), or none (standard training)."""
     scheme: str = "alternate"
@@ -183,21 +186,22 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """Returns nested dictionaries of plain values; ``from_json`` is the inverse."""
-        return {
-            name: {key: str(v) if isinstance(v, Path) else v for key, v in value.items()}
-            if isinstance(value, dict)
-            else value
-            for name, value in dataclasses.asdict(self).items()
-        }
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: plain(each) for name, each in value.items()}
+            return str(value) if isinstance(value, Path) else value
+
+        return plain(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> "Config":
         """Rebuilds a configuration. Raises ValueError on a field it does not know."""
-        tree = dict(tree)
+        tree = {"init": None} | dict(tree)  # earlier versions wrote none
         try:
             data, run = dict(tree.pop("data")), dict(tree.pop("run"))
-            for folder, key in ((data, "data_dir"), (run, "output")):
-                folder[key] = None if folder[key] is None else Path(folder[key])
+            for part, key in ((tree, "init"), (data, "data_dir"), (run, "output")):
+                part[key] = None if part[key] is None else Path(part[key])
             return cls(
                 **tree | {"optimizer": OptimizerConfig(**tree["optimizer"]), "lsg": GateConfig(**tree["lsg"])},
                 data=DataConfig(**data),
