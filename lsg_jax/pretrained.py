@@ -42,8 +42,8 @@ class Pretrained(NamedTuple):
 
     Attributes:
       model: the network's name, as ``models.create`` takes it.
-      params: theta, a pytree of f32 arrays.
-      batch_stats: the batch normalisation statistics, a pytree of f32 arrays.
+      params: theta, a pytree of f32 NumPy arrays.
+      batch_stats: the batch normalisation statistics, a pytree of f32 NumPy arrays.
       num_classes: C.
       mean, std: the input normalisation per channel, of images scaled to [0, 1].
     """
