@@ -57,6 +57,11 @@ class GateConfig:
     """a: the weight of the sparsity term (default: the one that fits the number of gated steps; 0 unless learned)."""
     sparsity_target: float | None = None
     """s: the L1 norm that the gate is pulled to, in [K, C K] (default: K, one class a filter)."""
+    silence_weight: float = 0.0
+    """The weight, in gated epochs, of the share of activation outside a class's own filters (not the paper's)."""
+    complement_weight: float = 0.0
+    """The weight, in gated epochs, of what the filters outside a class's own still know of it: cross entropy between
+    the uniform distribution and their prediction (not the paper's)."""
     period: int = 3
     """Of every so many epochs one is gated."""
     phase: int = 1
@@ -136,6 +141,8 @@ class Config:
         for name, weight in (
             ("weight-decay", self.optimizer.weight_decay),
             ("sparsity-weight", self.lsg.sparsity_weight),
+            ("silence-weight", self.lsg.silence_weight),
+            ("complement-weight", self.lsg.complement_weight),
         ):
             _require(weight is None or 0 <= weight < float("inf"), name, weight, "a number of at least 0")
         _require(0 <= self.optimizer.momentum < 1, "momentum", self.optimizer.momentum, "in [0, 1)")

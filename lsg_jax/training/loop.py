@@ -240,7 +240,9 @@ def _initial_state(
         gate,
         states.theta_optimizer(learning_rate, config.optimizer.momentum, config.optimizer.weight_decay),
         states.learned_gate_optimizer(lsg.gate_learning_rate) if config.gate == "learned" else states.frozen(),
-        losses.Weights(lsg.gate_loss_weight, lsg.sparsity_weight, lsg.sparsity_target),
+        losses.Weights(
+            lsg.gate_loss_weight, lsg.sparsity_weight, lsg.sparsity_target, lsg.silence_weight, lsg.complement_weight
+        ),
     )
     if weights is None:
         return state
