@@ -97,8 +97,8 @@ class Config:
     model: str = "resnet20"
     """The network: resnet20, 32, 44, 56, 110 (or any 6 n + 2 layers), or alexnet."""
     init: Path | None = None
-    """Start from the weights in this file: a PyTorch checkpoint (.safetensors, .th, .pt, .pth) of the same --model. Its
-    normalisation of images, that of ImageNet, replaces the data set's."""
+    """Start from the weights in this PyTorch checkpoint (.safetensors, .th, .pt, .pth) of the same --model. The
+    normalisation that goes with them, ImageNet's mean and standard deviation, replaces the data set's."""
     gate: str = "learned"
     """The gate: learned, fixed (appendix C), or none (standard training)."""
     scheme: str = "alternate"

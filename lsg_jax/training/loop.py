@@ -80,9 +80,10 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         )
     steps = len(dataset.train.labels) // batch_size
     learning_rate = schedule.learning_rate(config.optimizer.schedule, config.optimizer.learning_rate, epochs * steps)
+    weights = None
     if config.init is not None:
         dataset = dataset._replace(mean=pretrained.MEAN, std=pretrained.STD)
-    weights = None if all(map(has_checkpoint, paths)) else _pretrained(config, dataset)
+        weights = None if all(map(has_checkpoint, paths)) else _read_weights(config.init, config, dataset)
     with ExitStack() as stack:
         folders = [
             stack.enter_context(RunFolder(each, dataset, path)) for each, path in zip(configs, paths, strict=True)
@@ -197,21 +198,16 @@ def _items(state: TrainState, total_loss: jax.Array) -> dict[str, Any]:
     return {"variables": variables, "training": training}
 
 
-def _pretrained(config: Config, dataset: Dataset) -> pretrained.Pretrained | None:
-    """Returns what ``config.init`` holds; raises ValueError where it does not fit the model or the data set."""
-    if config.init is None:
-        return None
-    weights = pretrained.read(config.init)
-    classes, channels = len(dataset.class_names), dataset.train.images.shape[-1]
+def _read_weights(file: Path, config: Config, dataset: Dataset) -> pretrained.Pretrained:
+    """Returns what ``file`` holds; raises ValueError where it does not fit the model or the data set."""
+    weights = pretrained.read(file)
+    name, classes, channels = config.data.dataset, len(dataset.class_names), dataset.train.images.shape[-1]
     if weights.model != config.model:
-        raise ValueError(f"{config.init} holds a {weights.model}, not the {config.model} of --model={config.model}")
+        raise ValueError(f"{file} holds a {weights.model}, not the {config.model} of --model={config.model}")
     if weights.num_classes != classes:
-        raise ValueError(f"{config.init} has {weights.num_classes} classes, and {config.data.dataset} has {classes}")
+        raise ValueError(f"{file} has {weights.num_classes} classes, and {name} has {classes}")
     if len(weights.mean) != channels:
-        raise ValueError(
-            f"{config.init} takes images of {len(weights.mean)} channels, and those of {config.data.dataset} "
-            f"have {channels}"
-        )
+        raise ValueError(f"{file} takes images of {len(weights.mean)} channels, and those of {name} have {channels}")
     return weights
 
 
