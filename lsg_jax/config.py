@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from lsg_jax.models import MODELS, PRECISIONS
+from lsg_jax import models
 from lsg_jax.training import schedule
 
 GATES = ("learned", "fixed", "none")
@@ -57,6 +57,11 @@ class GateConfig:
     """a: the weight of the sparsity term (default: the one that fits the number of gated steps; 0 unless learned)."""
     sparsity_target: float | None = None
     """s: the L1 norm that the gate is pulled to, in [K, C K] (default: K, one class a filter)."""
+    silence_weight: float = 0.0
+    """The weight, in gated epochs, of the share of activation outside a class's own filters (not the paper's)."""
+    complement_weight: float = 0.0
+    """The weight, in gated epochs, of what the filters outside a class's own still know of it: cross entropy between
+    the uniform distribution and their prediction (not the paper's)."""
     period: int = 3
     """Of every so many epochs one is gated."""
     phase: int = 1
@@ -90,7 +95,10 @@ class Config:
     """A run of Label-Sensitive Gate training."""
 
     model: str = "resnet20"
-    """The network: resnet20 or alexnet."""
+    """The network: resnet20, 32, 44, 56, 110 (or any 6 n + 2 layers), or alexnet."""
+    init: Path | None = None
+    """Start from the weights in this PyTorch checkpoint (.safetensors, .th, .pt, .pth) of the same --model. The
+    normalisation that goes with them, ImageNet's mean and standard deviation, replaces the data set's."""
     gate: str = "learned"
     """The gate: learned, fixed (appendix C), or none (standard training)."""
     scheme: str = "alternate"
@@ -105,10 +113,10 @@ class Config:
     run: OutputConfig = field(default_factory=OutputConfig)
 
     def __post_init__(self) -> None:
-        _choice("model", self.model, sorted(MODELS))
+        models.constructor(self.model)
         _choice("gate", self.gate, GATES)
         _choice("scheme", self.scheme, SCHEMES)
-        _choice("precision", self.precision, PRECISIONS)
+        _choice("precision", self.precision, models.PRECISIONS)
         _choice("schedule", self.optimizer.schedule, schedule.SCHEDULES)
         for name, value, least in (
             ("seed", self.seed, 0),
@@ -133,6 +141,8 @@ class Config:
         for name, weight in (
             ("weight-decay", self.optimizer.weight_decay),
             ("sparsity-weight", self.lsg.sparsity_weight),
+            ("silence-weight", self.lsg.silence_weight),
+            ("complement-weight", self.lsg.complement_weight),
         ):
             _require(weight is None or 0 <= weight < float("inf"), name, weight, "a number of at least 0")
         _require(0 <= self.optimizer.momentum < 1, "momentum", self.optimizer.momentum, "in [0, 1)")
@@ -183,21 +193,22 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """Returns nested dictionaries of plain values; ``from_json`` is the inverse."""
-        return {
-            name: {key: str(v) if isinstance(v, Path) else v for key, v in value.items()}
-            if isinstance(value, dict)
-            else value
-            for name, value in dataclasses.asdict(self).items()
-        }
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: plain(each) for name, each in value.items()}
+            return str(value) if isinstance(value, Path) else value
+
+        return plain(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> "Config":
         """Rebuilds a configuration. Raises ValueError on a field it does not know."""
-        tree = dict(tree)
+        tree = {"init": None} | dict(tree)  # earlier versions wrote none
         try:
             data, run = dict(tree.pop("data")), dict(tree.pop("run"))
-            for folder, key in ((data, "data_dir"), (run, "output")):
-                folder[key] = None if folder[key] is None else Path(folder[key])
+            for part, key in ((tree, "init"), (data, "data_dir"), (run, "output")):
+                part[key] = None if part[key] is None else Path(part[key])
             return cls(
                 **tree | {"optimizer": OptimizerConfig(**tree["optimizer"]), "lsg": GateConfig(**tree["lsg"])},
                 data=DataConfig(**data),

@@ -1,24 +1,33 @@
-"""The costs of the paper, in nats per example: equation 2's sparsity term, Algorithm 1's two costs, equation 3."""
+"""The costs of the paper, in nats per example: equation 2's sparsity term, Algorithm 1's two costs, equation 3.
+
+Two more, not the paper's, act on theta alone: once the gate is sparse the LSG path's cross entropy is nearly 0 and
+pulls no more, while these go on as long as filters answer to classes that are not theirs.
+"""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 
 class Weights(NamedTuple):
-    """The coefficients of equations 2 and 3.
+    """The coefficients of equations 2 and 3, and of the two costs that are not the paper's.
 
     Attributes:
       gate_loss_weight: lambda, the weight of the whole LSG cost.
       sparsity_weight: a, the weight of the sparsity term.
       sparsity_target: s, in the units of the L1 norm, between K and C * K.
+      silence_weight: of ``silence``, beside the LSG cost and not multiplied by lambda.
+      complement_weight: of ``complement``, likewise.
     """
 
     gate_loss_weight: float
     sparsity_weight: float
     sparsity_target: float
+    silence_weight: float = 0.0
+    complement_weight: float = 0.0
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -47,3 +56,27 @@ def joint_cost(
 ) -> jax.Array:
     """Returns equation 3: CE(y || y~) + lambda (CE(y || y~^G) + a | ||G||_1 - s |)."""
     return std_cost(logits, labels) + lsg_cost(gated_logits, labels, gate, weights)
+
+
+def others(gate_rows: jax.Array) -> jax.Array:
+    """Returns 1 - G_y, f32[B, K] from f32[B, K], as a constant: how little each filter belongs to the image's class."""
+    return lax.stop_gradient(1 - gate_rows)
+
+
+def silence(features: jax.Array, gate_rows: jax.Array, axis: str | None = None) -> jax.Array:
+    """Returns sum(a (1 - G_y)) / sum(a), f32[] in [0, 1]: the share of activation outside the classes' own filters.
+
+    Both sums are over the whole batch, features f32[B, K] of at least 0, and over the mapped ``axis`` that it is split
+    over, if any; without any activation the share is 0. G is taken as a constant.
+    """
+    sums = jnp.sum(features * others(gate_rows)), jnp.sum(features)
+    outside, total = sums if axis is None else lax.psum(sums, axis)
+    return outside / jnp.maximum(total, jnp.finfo(total.dtype).tiny)
+
+
+def complement(complement_logits: jax.Array) -> jax.Array:
+    """Returns CE(uniform || y~), the mean over the batch in nats, f32[], of logits f32[B, C] from features a (1 - G_y).
+
+    Its minimum, log C, says that what is left without the class's own filters does not know the class.
+    """
+    return -jnp.mean(jax.nn.log_softmax(complement_logits))

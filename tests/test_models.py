@@ -17,7 +17,20 @@ from lsg_jax.models import alexnet, native
 from lsg_jax.models.convolution import _xla_convolution, convolution
 
 
-@pytest.mark.parametrize(("name", "filters", "parameters"), [("resnet20", 64, 269_722), ("alexnet", 256, 2_255_306)])
+def residual_parameters(layers, channels=3, classes=10):
+    """He et al. (2016), table 6, layer by layer: kernels, two batch normalisation vectors each, the linear layer."""
+    total, inputs = 9 * channels * 16 + 2 * 16, 16
+    for width in (16, 32, 64):
+        for _ in range((layers - 2) // 3):
+            total, inputs = total + 9 * inputs * width + 2 * width, width
+    return total + 64 * classes + classes
+
+
+@pytest.mark.parametrize(
+    ("name", "filters", "parameters"),
+    [("resnet20", 64, 269_722), ("alexnet", 256, 2_255_306)]
+    + [(f"resnet{layers}", 64, residual_parameters(layers)) for layers in (8, 32, 44, 56, 110)],
+)
 def test_sizes(name, filters, parameters):
     model = models.create(name, 10)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
@@ -75,9 +88,10 @@ def test_max_pool_equals_flaxs(size):
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
 
 
-def test_unknown_model_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"'vgg'.*alexnet, resnet20"):
-        models.create("vgg", 10)
+@pytest.mark.parametrize("name", ["vgg", "resnet", "resnet2", "resnet21", "resnet020", "resnet20x"])
+def test_unknown_model_names_the_known_ones(name):
+    with pytest.raises(ValueError, match=rf"'{name}'.*alexnet, resnet20, .* 6 n \+ 2 layers"):
+        models.create(name, 10)
 
 
 sizes = st.tuples(st.integers(1, 11), st.integers(1, 11), st.sampled_from([1, 3, 4, 16, 33]))

@@ -19,20 +19,26 @@ from lsg_jax.config import Config, DataConfig
 from lsg_jax.training import loop, parallel, schedule, segments
 
 TRAIN = """
-import json, sys
+import dataclasses, json, sys
 import jax, jax.numpy as jnp
 from conftest import Tiny
-from lsg_jax import data, models
-from lsg_jax.config import Config, DataConfig, OptimizerConfig
+from lsg_jax import data, gates, models
+from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
 from lsg_jax.training import loop, parallel, schedule, segments
 models.MODELS["tiny"] = Tiny
 if len(sys.argv) > 1:
     parallel.join(sys.argv[1], 2, int(sys.argv[2]))
-config = Config(model="tiny", data=DataConfig(dataset="digits"), optimizer=OptimizerConfig(batch_size=64))
+config = Config(
+    model="tiny",
+    data=DataConfig(dataset="digits"),
+    optimizer=OptimizerConfig(batch_size=64),
+    lsg=GateConfig(silence_weight=2.0, complement_weight=0.5),
+)
 dataset = data.load("digits")
 config = config.resolve(len(dataset.train.labels), 10, 4)
 mesh = parallel.mesh()
 state = loop._initial_state(config, dataset, schedule.learning_rate("cosine", 0.1, 20), 0)
+state = dataclasses.replace(state, gate=gates.project(jax.random.uniform(jax.random.key(1), (10, 4))))
 state = parallel.replicate(state, mesh)
 split = segments.on_devices(dataset.train, mesh)
 constants = {"batch_size": 64, "padding": 2, "flip": True, "mean": dataset.mean, "std": dataset.std}

@@ -55,6 +55,24 @@ def test_costs_against_numpy():
     assert losses.joint_cost(logits, gated, labels, gate, WEIGHTS) == pytest.approx(std + lsg, rel=1e-5)
 
 
+def test_silence_by_hand():
+    features, rows = jnp.asarray([[1.0, 2, 3], [4, 0, 0]]), jnp.asarray([[1.0, 0.5, 0], [0.25, 1, 1]])
+    assert losses.silence(features, rows) == pytest.approx((0 + 1 + 3 + 3) / 10)
+    assert losses.silence(features, jnp.ones((2, 3))) == 0
+    assert losses.silence(jnp.zeros((2, 3)), rows) == 0
+    gradient = jax.grad(losses.silence)(features, rows)
+    expected = (1 - np.asarray(rows)) / 10 - 7 / 10**2
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
+    np.testing.assert_array_equal(jax.grad(losses.silence, 1)(features, rows), 0)
+
+
+def test_complement_by_hand():
+    logits = np.log([[1, 1, 2], [4, 4, 4]])
+    expected = -np.mean([np.log(1 / 4), np.log(1 / 4), np.log(2 / 4), *3 * [np.log(1 / 3)]])
+    assert losses.complement(logits) == pytest.approx(expected)
+    assert losses.complement(np.full((2, 5), 7.0)) == pytest.approx(np.log(5))
+
+
 def features_of(state, images):
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     features, _ = state.model.apply(variables, images, train=True, method="features", mutable=["batch_stats"])
@@ -80,7 +98,7 @@ def test_gate_update_against_algorithm_1_in_numpy(step):
 
 
 def numpy_costs(params, gate, images, labels):
-    """Both paths' costs of the tiny network, from the convolution to the loss, in float64."""
+    """Both paths' costs of the tiny network, silence and complement, from the convolution to the loss, in float64."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     maps = np.zeros((*images.shape[:3], 4))
     for row in range(3):
@@ -94,20 +112,26 @@ def numpy_costs(params, gate, images, labels):
         numpy_cross_entropy(a @ params["classifier"]["kernel"] + params["classifier"]["bias"], labels)
         for a in (features, features * gate[labels])
     )
-    return std, 0.7 * (lsg + 0.05 * abs(np.abs(gate).sum() - 5))
+    others = features * (1 - gate[labels])
+    logits = others @ params["classifier"]["kernel"] + params["classifier"]["bias"]
+    complement = np.mean([numpy_cross_entropy(logits, np.full(len(labels), each)) for each in range(logits.shape[1])])
+    return std, 0.7 * (lsg + 0.05 * abs(np.abs(gate).sum() - 5)), others.sum() / features.sum(), complement
 
 
 @pytest.mark.parametrize(
-    ("step", "cost"),
+    ("step", "weights", "cost"),
     [
-        (steps.std_step, lambda std, lsg: std),
-        (steps.lsg_step, lambda std, lsg: lsg),
-        (steps.joint_step, lambda std, lsg: std + lsg),
+        (steps.std_step, (2.0, 0.5), lambda std, lsg, silence, complement: std),
+        (steps.lsg_step, (0.0, 0.0), lambda std, lsg, silence, complement: lsg),
+        (steps.lsg_step, (2.0, 0.0), lambda std, lsg, silence, complement: lsg + 2 * silence),
+        (steps.lsg_step, (0.0, 0.5), lambda std, lsg, silence, complement: lsg + 0.5 * complement),
+        (steps.joint_step, (0.0, 0.0), lambda std, lsg, silence, complement: std + lsg),
+        (steps.joint_step, (2.0, 0.5), lambda std, lsg, silence, complement: std + lsg + 2 * silence + complement / 2),
     ],
 )
-def test_theta_follows_the_cost_with_decay_on_kernels_only(step, cost):
+def test_theta_follows_the_cost_with_decay_on_kernels_only(step, weights, cost):
     gate = gates.project(jax.random.uniform(jax.random.key(3), (3, 4)))
-    state, given = dataclasses.replace(tiny_state(), gate=gate), batch()
+    state, given = dataclasses.replace(tiny_state(), gate=gate, weights=losses.Weights(*WEIGHTS[:3], *weights)), batch()
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64).copy(), state.params)
     gate, images, labels = (np.asarray(array) for array in (gate, *given))
     after, measured = step(state, given)
@@ -121,6 +145,45 @@ def test_theta_follows_the_cost_with_decay_on_kernels_only(step, cost):
             leaf[index] = value
             slope = (sides[0] - sides[1]) / 2e-5 + (1e-2 * value if path[-1].key == "kernel" else 0)
             assert moved[index] == pytest.approx(value - 0.1 * slope, abs=2e-5), (path, index)
+
+
+@pytest.mark.parametrize("step", [steps.lsg_step, steps.joint_step])
+def test_silence_and_complement_do_not_move_the_gate(step):
+    gate = gates.project(jax.random.uniform(jax.random.key(3), (3, 4)))
+    moved = []
+    for weights in (WEIGHTS, WEIGHTS._replace(silence_weight=50.0, complement_weight=50.0)):
+        state, _ = step(dataclasses.replace(tiny_state(), gate=jnp.array(gate), weights=weights), batch())
+        moved.append(np.asarray(state.gate))
+    np.testing.assert_allclose(moved[1], moved[0], rtol=1e-5, atol=1e-6)
+    assert np.abs(moved[0] - gate).max() > 1e-3
+
+
+def test_without_their_weights_the_lsg_step_is_algorithm_1s_bit_for_bit():
+    gate = gates.project(jax.random.uniform(jax.random.key(3), (3, 4)))
+    state, given = dataclasses.replace(tiny_state(), gate=gate), batch()
+
+    @jax.jit
+    def algorithm_1(state, images, labels):
+        def cost(params, gate):
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            logits, updated = state.model.apply(variables, images, gate[labels], train=True, mutable=["batch_stats"])
+            return losses.lsg_cost(logits, labels, gate, state.weights), updated["batch_stats"]
+
+        (loss, batch_stats), (slopes, gate_slope) = jax.value_and_grad(cost, (0, 1), has_aux=True)(
+            state.params, state.gate
+        )
+        updates, _ = state.optimizer.update(slopes, state.optimizer_state, state.params)
+        gate_updates, _ = state.gate_optimizer.update(gate_slope, state.gate_optimizer_state, state.gate)
+        return (
+            loss,
+            batch_stats,
+            optax.apply_updates(state.params, updates),
+            optax.apply_updates(state.gate, gate_updates),
+        )
+
+    expected = algorithm_1(state, *given)
+    after, measured = steps.lsg_step(state, given)
+    chex.assert_trees_all_equal((measured["loss"], after.batch_stats, after.params, after.gate), expected)
 
 
 def test_theta_has_momentum():

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lsg_jax import cache
 from lsg_jax.data.statistics import channel_statistics
 
-_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _KEYS = ("train_images", "train_labels", "test_images", "test_labels", "statistics")
 _HELP = "or try `python -m experiments.digits`, which needs no download"
@@ -45,11 +45,11 @@ def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str
     folders = [folder / f"lsg_jax-cifar10-{_fingerprint(source)}" for folder in (source, cache.folder())]
     for folder in folders:
         if (arrays := _read(folder)) is not None:
-            return arrays, _CLASSES
+            return arrays, CLASSES
     arrays = _decode(data_dir, source)
     arrays["statistics"] = channel_statistics(arrays["train_images"])
     any(_write(folder, arrays) for folder in folders)
-    return arrays, _CLASSES
+    return arrays, CLASSES
 
 
 def _prepare(data_dir: Path, source: Path) -> None:

@@ -1,26 +1,45 @@
 """Flax linen models as pure functions of their variables, with a gate on the last convolution."""
 
+import re
+from collections.abc import Callable
+from functools import partial
+
 import jax.numpy as jnp
 
 from lsg_jax.models.alexnet import AlexNet
 from lsg_jax.models.network import GatedNetwork
 from lsg_jax.models.resnet import ResNet
 
-MODELS = {"resnet20": ResNet, "alexnet": AlexNet}
-
-
+MODELS: dict[str, Callable[..., GatedNetwork]] = {
+    "alexnet": AlexNet,
+    **{f"resnet{6 * blocks + 2}": partial(ResNet, blocks=blocks) for blocks in (3, 5, 7, 9, 18)},
+}
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
+def constructor(name: str) -> Callable[..., GatedNetwork]:
+    """Returns what makes the named model: one of ``MODELS``, or a residual network of any other 6 n + 2 layers.
+
+    Raises ValueError, with the known names, on any other.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    residual = re.fullmatch("resnet([1-9][0-9]*)", name)
+    blocks, left = divmod(int(residual[1]) - 2, 6) if residual else (0, 0)
+    if blocks < 1 or left:
+        known = ", ".join(MODELS)
+        raise ValueError(f"unknown model {name!r}; choose one of: {known}, or another resnet of 6 n + 2 layers")
+    return partial(ResNet, blocks=blocks)
+
+
 def create(name: str, num_classes: int, batch_axis: str | None = None, precision: str = "float32") -> GatedNetwork:
-    """Returns the named model for ``num_classes`` classes. Raises ValueError, with the known names, on any other.
+    """Returns the named model for ``num_classes`` classes. Raises ValueError, with the known names, on any other name.
 
     ``batch_axis`` names the mapped axis that a batch is split over, so that batch statistics are those of all of it.
     ``precision``, a key of ``PRECISIONS``, is that of the convolutions and what lies between them; parameters, batch
     statistics, pooled features and logits are float32 in any case.
     """
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}; choose one of: {', '.join(sorted(MODELS))}")
+    construct = constructor(name)
     if num_classes < 2:
         raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
-    return MODELS[name](num_classes, batch_axis, PRECISIONS[precision])
+    return construct(num_classes, batch_axis, PRECISIONS[precision])

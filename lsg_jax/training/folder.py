@@ -104,6 +104,17 @@ def check_folder(config: Config, folder: Path) -> None:
         raise ValueError(f"{folder} holds another run: {'; '.join(different)}; choose another --output")
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Tells whether there is a checkpoint in ``folder`` to go on from; writes nothing."""
+    if not (folder / "checkpoints").is_dir():
+        return False
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+    try:
+        return checkpoints.latest is not None
+    finally:
+        checkpoints.close()
+
+
 def _stored_config(folder: Path) -> Config:
     """Returns the configuration in config.json or, where that is missing or damaged, in the newest checkpoint."""
     try:

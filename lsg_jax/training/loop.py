@@ -17,12 +17,12 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from lsg_jax import gates, losses, models
+from lsg_jax import gates, losses, models, pretrained
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
 from lsg_jax.training import parallel, schedule
 from lsg_jax.training import state as states
-from lsg_jax.training.folder import RunFolder
+from lsg_jax.training.folder import RunFolder, has_checkpoint
 from lsg_jax.training.segments import Images, evaluate_segment, on_devices, train_segment
 from lsg_jax.training.state import TrainState
 
@@ -51,10 +51,11 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
       folder: the run folder; made where it does not exist.
 
     Raises:
-      ValueError: if the folder holds a run of another configuration or of other data, or is being trained already.
+      ValueError: if the folder holds a run of another configuration or of other data, or is being trained already, or
+        if ``config.init`` does not fit.
       Interrupted: after SIGINT or SIGTERM, once the state is saved.
       Diverged: if the loss is not finite.
-      OSError: if something cannot be written.
+      OSError: if something cannot be written, or ``config.init`` not be read.
     """
     return _fit([config], dataset, [folder])[0]
 
@@ -79,14 +80,20 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         )
     steps = len(dataset.train.labels) // batch_size
     learning_rate = schedule.learning_rate(config.optimizer.schedule, config.optimizer.learning_rate, epochs * steps)
+    weights = None
+    if config.init is not None:
+        dataset = dataset._replace(mean=pretrained.MEAN, std=pretrained.STD)
+        weights = None if all(map(has_checkpoint, paths)) else _read_weights(config.init, config, dataset)
     with ExitStack() as stack:
         folders = [
             stack.enter_context(RunFolder(each, dataset, path)) for each, path in zip(configs, paths, strict=True)
         ]
         seed = np.squeeze(np.array([each.seed for each in configs], np.uint32))
-        initial = partial(_initial_state, config, dataset, learning_rate)
+        initial = partial(_initial_state, config, dataset, learning_rate, weights=weights)
         state = parallel.replicate((jax.vmap(initial) if seed.ndim else initial)(seed), mesh)
         state, total_loss = _resume(folders, state, parallel.replicate(np.zeros(seed.shape, np.float32), mesh))
+        if weights is not None:
+            _save(folders, state, total_loss, measured=False)  # so that resuming needs the file no more
         received = stack.enter_context(_signals())
         train, test = (on_devices(each, mesh) for each in (dataset.train, dataset.test))
         while (epoch := len(folders[0].history)) < epochs:
@@ -191,7 +198,27 @@ def _items(state: TrainState, total_loss: jax.Array) -> dict[str, Any]:
     return {"variables": variables, "training": training}
 
 
-def _initial_state(config: Config, dataset: Dataset, learning_rate: Any, seed: Any) -> TrainState:
+def _read_weights(file: Path, config: Config, dataset: Dataset) -> pretrained.Pretrained:
+    """Returns what ``file`` holds; raises ValueError where it does not fit the model or the data set."""
+    weights = pretrained.read(file)
+    name, classes, channels = config.data.dataset, len(dataset.class_names), dataset.train.images.shape[-1]
+    if weights.model != config.model:
+        raise ValueError(f"{file} holds a {weights.model}, not the {config.model} of --model={config.model}")
+    if weights.num_classes != classes:
+        raise ValueError(f"{file} has {weights.num_classes} classes, and {name} has {classes}")
+    if len(weights.mean) != channels:
+        raise ValueError(f"{file} takes images of {len(weights.mean)} channels, and those of {name} have {channels}")
+    return weights
+
+
+def _initial_state(
+    config: Config,
+    dataset: Dataset,
+    learning_rate: Any,
+    seed: Any,
+    weights: pretrained.Pretrained | None = None,
+) -> TrainState:
+    """Returns the state before the first step: theta drawn from ``seed`` or, where given, ``weights``."""
     model = models.create(config.model, len(dataset.class_names), parallel.AXIS, config.precision)
     lsg = config.lsg
     if lsg.sparsity_weight is None or lsg.sparsity_target is None or lsg.shared_filters is None:
@@ -202,15 +229,21 @@ def _initial_state(config: Config, dataset: Dataset, learning_rate: Any, seed: A
     else:
         gate = gates.init(model.num_classes, model.num_filters, lsg.gate_init if config.gate == "learned" else 1.0)
     # The epochs' keys are fold_in(key, 0), fold_in(key, 1), ...: the last number stays clear of them.
-    return states.create(
+    state = states.create(
         jax.random.fold_in(jax.random.key(seed), 2**32 - 1),
         model,
         dataset.train.images.shape[1:],
         gate,
         states.theta_optimizer(learning_rate, config.optimizer.momentum, config.optimizer.weight_decay),
         states.learned_gate_optimizer(lsg.gate_learning_rate) if config.gate == "learned" else states.frozen(),
-        losses.Weights(lsg.gate_loss_weight, lsg.sparsity_weight, lsg.sparsity_target),
+        losses.Weights(
+            lsg.gate_loss_weight, lsg.sparsity_weight, lsg.sparsity_target, lsg.silence_weight, lsg.complement_weight
+        ),
     )
+    if weights is None:
+        return state
+    params, batch_stats = jax.tree.map(jnp.asarray, (weights.params, weights.batch_stats))
+    return dataclasses.replace(state, params=params, batch_stats=batch_stats)
 
 
 def _evaluate(state: TrainState, test: Images, dataset: Dataset, mesh: Mesh) -> dict[str, np.ndarray]:

@@ -32,8 +32,11 @@ def lsg_update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """Algorithm 1 lines 4 to 8 and 13: theta and G follow the cost of the LSG path, G is projected."""
 
     def cost(params, gate):
-        logits, batch_stats = _apply(state, params, batch.images, gates.rows(gate, batch.labels))
-        return losses.lsg_cost(logits, batch.labels, gate, state.weights), (logits, batch_stats)
+        features, batch_stats = _apply(state, params, batch.images, method="features")
+        gate_rows = gates.rows(gate, batch.labels)
+        logits = _classify(state, params, features * gate_rows)
+        loss = losses.lsg_cost(logits, batch.labels, gate, state.weights)
+        return loss + _cost_of_others(state, params, features, gate_rows), (logits, batch_stats)
 
     measured, batch_stats, gradients = _differentiate(state, cost, batch.labels, state.params, state.gate)
     return _update_theta(_update_gate(state, gradients[1]), gradients[0], batch_stats), measured
@@ -44,10 +47,10 @@ def joint_update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
 
     def cost(params, gate):
         features, batch_stats = _apply(state, params, batch.images, method="features")
-        gated = features * gates.rows(gate, batch.labels)
-        logits, gated_logits = (_classify(state, params, a) for a in (features, gated))
+        gate_rows = gates.rows(gate, batch.labels)
+        logits, gated_logits = (_classify(state, params, a) for a in (features, features * gate_rows))
         loss = losses.joint_cost(logits, gated_logits, batch.labels, gate, state.weights)
-        return loss, (logits, batch_stats)
+        return loss + _cost_of_others(state, params, features, gate_rows), (logits, batch_stats)
 
     measured, batch_stats, gradients = _differentiate(state, cost, batch.labels, state.params, state.gate)
     return _update_theta(_update_gate(state, gradients[1]), gradients[0], batch_stats), measured
@@ -57,6 +60,18 @@ UPDATES = {"std": std_update, "lsg": lsg_update, "joint": joint_update}
 std_step = jax.jit(std_update, donate_argnums=0)
 lsg_step = jax.jit(lsg_update, donate_argnums=0)
 joint_step = jax.jit(joint_update, donate_argnums=0)
+
+
+def _cost_of_others(state: TrainState, params: Any, features: jax.Array, gate_rows: jax.Array) -> jax.Array | float:
+    """Returns what the filters of other classes cost (not the paper's); where a weight is 0 nothing is computed."""
+    weights = state.weights
+    cost: jax.Array | float = 0.0
+    if weights.silence_weight:
+        cost += weights.silence_weight * losses.silence(features, gate_rows, state.model.batch_axis)
+    if weights.complement_weight:
+        logits = _classify(state, params, features * losses.others(gate_rows))
+        cost += weights.complement_weight * losses.complement(logits)
+    return cost
 
 
 def _differentiate(
