@@ -67,10 +67,12 @@ def activation_maps(
       names: the classes, N.
     """
     rows, panels = -(-len(images) // 2), 1 + len(maps)
-    figure = Figure(figsize=(2.6 * panels + 0.8, 1.55 * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, 2 * panels, squeeze=False).reshape(-1, panels)
-    for axis in axes.ravel():
+    figure = Figure(figsize=(2.6 * panels + 1, 1.55 * rows + 0.3), layout="constrained")
+    gap = [1] * panels + [0.1] + [1] * panels
+    grid = figure.subplots(rows, 2 * panels + 1, squeeze=False, width_ratios=gap)
+    for axis in grid.ravel():
         axis.axis("off")
+    axes = np.delete(grid, panels, axis=1).reshape(-1, panels)
     for example, (image, name) in enumerate(zip(images, names, strict=True)):
         _show(axes[example, 0], image)
         axes[example, 0].set_title(name, fontsize=9)
@@ -78,7 +80,7 @@ def activation_maps(
             axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             picture = axis.imshow(overlays[example], cmap="viridis", vmin=0, vmax=1, alpha=0.6)
             axis.set_title(f"{network}: {probabilities[network][example]:.2f}", fontsize=9)
-    bar = figure.colorbar(picture, ax=list(axes.ravel()), fraction=0.02, ticks=[0, 1])
+    bar = figure.colorbar(picture, ax=list(grid.ravel()), fraction=0.03, aspect=40, ticks=[0, 1])
     bar.ax.set_yticklabels(["least", "most"], fontsize=8)
     bar.set_label("activation for the class, each map on its own scale", fontsize=8)
     return figure
@@ -121,8 +123,8 @@ def attack_examples(images: np.ndarray, adversarial: np.ndarray, before: Sequenc
             axis.set_yticks([])
         pixels = np.argwhere(np.any(image != changed, axis=-1))
         for row, place in pixels:
-            for color, width in (("white", 2.4), ("#d55e00", 1.2)):
-                frame = Rectangle((place - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=color, linewidth=width)
+            for color, width in (("white", 1.8), ("#d55e00", 0.9)):
+                frame = Rectangle((place - 1, row - 1), 2, 2, fill=False, edgecolor=color, linewidth=width)
                 axes[1, column].add_patch(frame)
         axes[0, column].set_title(class_before, fontsize=9)
         counted = "1 pixel" if len(pixels) == 1 else f"{len(pixels)} pixels"
