@@ -162,7 +162,7 @@ def local_search(
     labels: jax.Array,
     key: jax.Array,
     *,
-    probe: float = 10.0,
+    probe: float = 1.0,
     factor: float = 1.5,
     half_side: int = 5,
     per_round: int = 5,
@@ -180,9 +180,10 @@ def local_search(
     succeeds when the label is not among the k most probable classes.
 
     The values of r, d, t, R, k, the first share and the rest are the paper's. Its p varies by a rule that it does not
-    give in full; here p is constant, and its value and the range of I are Foolbox's. Probes exceed the legal range, as
-    in the paper; the image that they lead to does not, and is rounded to whole levels in every round. The search ends
-    early where every pixel of the neighbourhood rests.
+    give in full; here p is constant. Its value is the least of those that the paper tries for single pixels: Foolbox,
+    which has the same range of I, takes 10, which found less. Probes exceed the legal range, as in the paper; the image
+    that they lead to does not, and is rounded to whole levels in every round. The search ends early where every pixel
+    of the neighbourhood rests.
 
     Args:
       probabilities: the network, see the module; it is also asked about values outside [0, 1].
