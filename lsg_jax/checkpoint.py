@@ -160,6 +160,13 @@ class Run:
             )
         return self._batched(self._apply["__call__"], images, np.asarray(gates.rows(self.gate, jnp.asarray(labels))))
 
+    def probabilities(self, images: jax.Array) -> jax.Array:
+        """Returns the STD path's softmax, f32[N, C]; it can be traced, so it checks and batches nothing.
+
+        Images are as in ``logits``, but floating-point ones may leave [0, 1], as some attacks' probes do.
+        """
+        return jax.nn.softmax(self._apply["__call__"](images))
+
     def features(self, images: Any) -> np.ndarray:
         """Returns the pooled features a, f32[N, K]."""
         return self._batched(self._apply["features"], self._checked(images))

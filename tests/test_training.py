@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.special import softmax
 
 from lsg_jax import data, gates, load_run, losses, models
 from lsg_jax.checkpoint import Checkpoints
@@ -484,6 +485,8 @@ def test_load_run_evaluates_to_the_history(tmp_path):
     assert numpy_cross_entropy(gated, labels) == pytest.approx(history[-1]["lsg_test_cross_entropy"], rel=1e-4)
     np.testing.assert_allclose(run.logits(images / 255.0), run.logits(images), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(run.feature_maps(images).mean((1, 2)), run.features(images), rtol=1e-4, atol=1e-5)
+    traced = jax.jit(run.probabilities)(images)
+    np.testing.assert_allclose(traced, softmax(run.logits(images), axis=1), rtol=1e-4, atol=1e-6)
     assert run.history == history
     with pytest.raises(ValueError, match=r"in \[0, 9\]"):
         run.logits(images[:1], [10])

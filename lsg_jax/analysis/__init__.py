@@ -1,0 +1,1 @@
+"""Analyses of trained networks, one module per claim of the paper."""

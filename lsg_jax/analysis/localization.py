@@ -1,0 +1,157 @@
+"""Class activation maps (section 4.3, Figure 6) and two measures of them that need no boxes."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+class Curves(NamedTuple):
+    """Probability of the class while pixels are removed or inserted in the order of a map.
+
+    Attributes:
+      shares: f64[S + 1], the share of pixels removed or inserted, from 0 to 1.
+      deletion: f32[N, S + 1], the probability with that share removed.
+      insertion: f32[N, S + 1], with that share inserted.
+      deletion_area: f64[N], the area under the deletion curve by the trapezoidal rule; less is better.
+      insertion_area: f64[N], under the insertion curve; more is better.
+    """
+
+    shares: np.ndarray
+    deletion: np.ndarray
+    insertion: np.ndarray
+    deletion_area: np.ndarray
+    insertion_area: np.ndarray
+
+
+def class_activation_maps(
+    feature_maps: jax.Array, kernel: jax.Array, classes: jax.Array, size: tuple[int, int]
+) -> jax.Array:
+    r"""Returns each image's class activation map (Zhou et al., 2016), f32[N, H, W].
+
+    .. math:: M_c(x, y) = \sum_k w^c_k f_k(x, y)
+
+    As there, the classifier's bias is left out and negative values stay; before it is enlarged, a map's mean plus the
+    bias is the class's logit.
+
+    Args:
+      feature_maps: f of the last convolution, f32[N, H', W', K].
+      kernel: w of the classifier, f32[K, C].
+      classes: i[N], the class each image is explained for.
+      size: (H, W) of the images; maps are enlarged to it bilinearly.
+    """
+    maps = jnp.einsum("nhwk,kn->nhw", feature_maps, kernel[:, classes], precision=lax.Precision.HIGHEST)
+    return jax.image.resize(maps, (len(maps), *size), "bilinear")
+
+
+def for_display(maps: np.ndarray) -> np.ndarray:
+    """Returns maps f[N, H, W] shifted and scaled so that each runs from 0 to 1; a constant map becomes 0."""
+    maps = np.asarray(maps)
+    low, high = (bound(maps, axis=(1, 2), keepdims=True) for bound in (np.min, np.max))
+    return (maps - low) / np.where(high > low, high - low, 1)
+
+
+def mass_area(maps: np.ndarray, mass: float = 0.9) -> np.ndarray:
+    """Returns the least share of pixels that holds ``mass`` of each map's positive part, f64[N] for maps f[N, H, W].
+
+    It is NaN for a map with no positive value.
+    """
+    if not 0 < mass <= 1:
+        raise ValueError(f"mass must lie in (0, 1], got {mass}")
+    positive = np.maximum(np.asarray(maps, np.float64), 0).reshape(len(maps), -1)
+    held = np.cumsum(-np.sort(-positive, axis=1), axis=1)
+    total = held[:, -1:]
+    pixels = 1 + np.sum(held < mass * total, axis=1)
+    return np.where(total[:, 0] > 0, pixels / positive.shape[1], np.nan)
+
+
+def deletion_insertion(
+    probabilities: Callable[[jax.Array], jax.Array],
+    images: np.ndarray,
+    maps: np.ndarray,
+    classes: np.ndarray,
+    *,
+    fill: tuple[float, ...],
+    steps: int = 32,
+    batch_size: int = 500,
+) -> Curves:
+    """Measures the deletion and insertion curves of RISE (Petsiuk et al., 2018).
+
+    Pixels are removed, or inserted into an image of ``fill`` alone, from the map's largest value to its least (row by
+    row where values are equal), as many in each step as in the others, up to rounding. A removed pixel takes the
+    constant ``fill`` and nothing is blurred; RISE inserts into a blurred image, which at 32x32 still shows the class.
+    It costs 2 (steps + 1) evaluations an image.
+
+    Args:
+      probabilities: a traceable function from images f32[M, H, W, channels], uint8 ones divided by 255, to f32[M, C].
+      images: uint8[N, H, W, channels].
+      maps: f32[N, H, W].
+      classes: i[N], whose probability is followed.
+      fill: the pixel for what is absent, of images scaled to [0, 1]; the data set's mean, ``Run.mean``.
+      steps: S, in [1, H W].
+      batch_size: images evaluated at once.
+
+    Raises:
+      ValueError: on shapes that do not match or a number of steps out of range.
+    """
+    images, maps, classes = np.asarray(images), np.asarray(maps), np.asarray(classes)
+    if images.dtype != np.uint8 or maps.shape != images.shape[:3] or classes.shape != images.shape[:1]:
+        raise ValueError(
+            "images must be uint8[N, H, W, channels], maps f32[N, H, W] and classes i[N], "
+            f"got {images.dtype}{images.shape}, {maps.shape} and {classes.shape}"
+        )
+    size = maps[0].size
+    if not 1 <= steps <= size or len(fill) != images.shape[3]:
+        raise ValueError(
+            f"steps must lie in [1, {size}] and fill have {images.shape[3]} values, got {steps} and {fill}"
+        )
+    counts = np.round(np.linspace(0, size, steps + 1)).astype(np.int32)
+    curves = [
+        np.asarray(
+            _curves(probabilities, *(a[start : start + batch_size] for a in (images, maps, classes)), counts, fill)
+        )
+        for start in range(0, len(images), batch_size)
+    ]
+    deletion, insertion = np.concatenate(curves, axis=2).transpose(1, 2, 0)
+    shares = counts / size
+    areas = (np.trapezoid(curve.astype(np.float64), shares, axis=1) for curve in (deletion, insertion))
+    return Curves(shares, deletion, insertion, *areas)
+
+
+def median_examples(labels: np.ndarray, *probabilities: np.ndarray) -> np.ndarray:
+    """Chooses one example of each class to show, by a rule: positions i64[at most C], in the order of the classes.
+
+    Of the class's examples that every network classifies correctly, it is the one whose probability of the class,
+    averaged over the networks, is closest to the median over those examples; the first of several. A class with no
+    such example is left out.
+
+    Args:
+      labels: i[N].
+      *probabilities: of each network, f32[N, C].
+    """
+    stacked = np.stack(probabilities).astype(np.float64)
+    confidence = stacked[:, np.arange(len(labels)), labels].mean(axis=0)
+    agreed = np.all(stacked.argmax(axis=2) == labels, axis=0)
+    chosen = []
+    for each in range(stacked.shape[2]):
+        members = np.flatnonzero(agreed & (labels == each))
+        if len(members):
+            values = confidence[members]
+            chosen.append(members[np.argmin(np.abs(values - np.median(values)))])
+    return np.array(chosen, np.int64)
+
+
+@partial(jax.jit, static_argnums=0)
+def _curves(probabilities, images, maps, classes, counts, fill):
+    """Returns f32[S + 1, 2, N]: the probability of deletion and insertion after each of ``counts`` pixels."""
+    ranks = jnp.argsort(jnp.argsort(-maps.reshape(len(maps), -1), axis=1), axis=1).reshape(*maps.shape, 1)
+    scaled, blank = images.astype(jnp.float32) / 255, jnp.asarray(fill, jnp.float32)
+
+    def followed(shown):
+        return jnp.take_along_axis(probabilities(jnp.where(shown, scaled, blank)), classes[:, None], axis=1)[:, 0]
+
+    return lax.map(lambda count: jnp.stack([followed(ranks >= count), followed(ranks < count)]), counts)
