@@ -70,7 +70,7 @@ class Stage:
     def seconds(self, *arguments: str, project: str = "now", cache_name: str = "cache") -> float:
         """Returns how long Python takes with ``arguments`` and a new --output."""
         self.count += 1
-        output = f"--output={self.folder / 'runs' / str(self.count)}"
+        output = f"--output={self.folder / 'runs' / f'run{self.count}'}"
         environment = os.environ | {"XDG_CACHE_HOME": str(self.folder / cache_name)}
         began = time.perf_counter()
         command = [sys.executable, *arguments, output]

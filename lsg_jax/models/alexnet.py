@@ -19,6 +19,10 @@ class AlexNet(GatedNetwork):
     def num_filters(self) -> int:
         return self.widths[-1]
 
+    @property
+    def last_convolution(self) -> tuple[str, ...]:
+        return (f"convs_{len(self.widths) - 1}",)
+
     def setup(self) -> None:
         self.convs = [Conv(width, dtype=self.dtype) for width in self.widths]
         self.norms = [nn.BatchNorm(momentum=0.9, axis_name=self.batch_axis, dtype=self.dtype) for _ in self.widths]

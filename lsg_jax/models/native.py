@@ -57,7 +57,7 @@ def gradients(
 def _call(name, out_shape, first, second, kernel_shape, stride):
     top, left = ((size - 1) // 2 for size in kernel_shape[:2])
     out = jax.ShapeDtypeStruct(out_shape, jnp.float32)
-    call = jax.ffi.ffi_call(f"lsg_{name}", out, vmap_method="sequential")
+    call = jax.ffi.ffi_call(f"lsg_{name}", out, vmap_method="broadcast_all")
     return call(first, second, stride=np.int64(stride), top=np.int64(top), left=np.int64(left))
 
 

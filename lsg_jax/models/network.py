@@ -28,7 +28,7 @@ class GatedNetwork(nn.Module):
 
     ``apply(variables, images, gate_rows=None, train=False)`` returns logits f32[B, C] for normalised images
     f32[B, H, W, channels]: the STD path without ``gate_rows``, the LSG path with rows f32[B, K]. A subclass defines
-    ``num_filters`` and ``feature_maps``, and gives ``setup`` a linear layer named ``classifier``.
+    ``num_filters``, ``last_convolution`` and ``feature_maps``, and gives ``setup`` a linear layer named ``classifier``.
 
     Global average pooling and the classifier are linear after the gate, which scales whole channels, so gating the
     pooled features gives the logits that gating the feature maps would, at the cost of a multiply on (B, K).
@@ -41,6 +41,11 @@ class GatedNetwork(nn.Module):
     @property
     def num_filters(self) -> int:
         """K, the number of filters of the last convolution."""
+        raise NotImplementedError
+
+    @property
+    def last_convolution(self) -> tuple[str, ...]:
+        """The path of the last convolution in ``params``."""
         raise NotImplementedError
 
     def feature_maps(self, images: jax.Array, train: bool = False) -> jax.Array:

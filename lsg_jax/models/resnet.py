@@ -42,6 +42,10 @@ class ResNet(GatedNetwork):
     def num_filters(self) -> int:
         return self.widths[-1]
 
+    @property
+    def last_convolution(self) -> tuple[str, ...]:
+        return f"stage{len(self.widths)}_block{self.blocks}", "conv2"
+
     def setup(self) -> None:
         self.stem = Conv(self.widths[0], dtype=self.dtype)
         self.stem_norm = nn.BatchNorm(momentum=0.9, axis_name=self.batch_axis, dtype=self.dtype)
