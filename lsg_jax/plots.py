@@ -8,7 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from lsg_jax.analysis.correlation import ClassOrder
 from lsg_jax.analysis.localization import Curves
+from lsg_jax.analysis.ownership import OwnershipStatistics
+from lsg_jax.analysis.similarity import Similarity
 
 _STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"))
 
@@ -132,6 +135,146 @@ def attack_examples(images: np.ndarray, adversarial: np.ndarray, before: Sequenc
     axes[0, 0].set_ylabel("original", fontsize=9)
     axes[1, 0].set_ylabel("adversarial", fontsize=9)
     return figure
+
+
+def confusion_matrices(matrices: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
+    """Figure 4: each titled confusion matrix f[C, C], whose rows are the true classes, with shares of a row in percent.
+
+    The numbers are written for up to 12 classes; more would not be legible.
+    """
+    figure, axes = _class_panels(len(matrices), class_names)
+    for axis, (title, matrix) in zip(axes, matrices.items(), strict=True):
+        picture = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+        axis.set_title(title, fontsize=10)
+        axis.set_ylabel("true class")
+        axis.set_xlabel("predicted class")
+        if len(class_names) <= 12:
+            for (row, column), share in np.ndenumerate(matrix):
+                color = "black" if share > 0.6 else "white"
+                axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=color)
+    figure.colorbar(picture, ax=axes, label="share of the true class's images", fraction=0.03)
+    return figure
+
+
+def similarity_matrices(similarities: dict[str, Similarity], class_names: Sequence[str]) -> Figure:
+    """Figure 5: each titled similarity of features to gate rows, on one colour scale; grey rows are without images."""
+    figure, axes = _class_panels(len(similarities), class_names)
+    largest = max(each.matrix.max() for each in similarities.values())
+    for axis, (title, similarity) in zip(axes, similarities.items(), strict=True):
+        absent = np.broadcast_to(similarity.images[:, None] == 0, similarity.matrix.shape)
+        shown = np.ma.masked_array(similarity.matrix, absent)
+        picture = axis.imshow(shown, vmin=0, vmax=largest, cmap="viridis", interpolation="nearest")
+        axis.set_facecolor("0.8")
+        axis.set_title(title, fontsize=10)
+        axis.set_ylabel("class of the images")
+        axis.set_xlabel("class of the gate row")
+    figure.colorbar(picture, ax=axes, label="mean inner product of features and gate row", fraction=0.03)
+    return figure
+
+
+def correlation_matrices(matrices: dict[str, tuple[np.ndarray, ClassOrder]], class_names: Sequence[str]) -> Figure:
+    """Figure 7 (a) to (d): each titled correlation matrix f[K, K] in the order of the classes, whose blocks are framed.
+
+    The filters of no single class come last, as "none". One colour scale, from the least correlation to 1.
+    """
+    figure, axes = _square_panels(len(matrices))
+    least = min(correlation.min() for correlation, _ in matrices.values())
+    for axis, (title, (correlation, order)) in zip(axes, matrices.items(), strict=True):
+        shown = correlation[np.ix_(order.filters, order.filters)]
+        picture = axis.imshow(shown, vmin=least, vmax=1, cmap="viridis", interpolation="nearest")
+        starts, held = np.cumsum(order.sizes) - order.sizes - 0.5, order.sizes > 0
+        for start, size in zip(starts[:-1][held[:-1]], order.sizes[:-1][held[:-1]], strict=True):
+            frame = Rectangle((start, start), size, size, fill=False, edgecolor="#d55e00", linewidth=1.4, clip_on=False)
+            axis.add_patch(frame)
+        names, middles = np.array([*class_names, "none"])[held], (starts + order.sizes / 2)[held]
+        axis.set_xticks(middles, names, fontsize=8, rotation=90)
+        axis.set_yticks(middles, names, fontsize=8)
+        axis.set_title(title, fontsize=10)
+        for label in (axis.set_xlabel, axis.set_ylabel):
+            label("filters, by class")
+    figure.colorbar(picture, ax=axes, label="correlation of two filters", fraction=0.03)
+    return figure
+
+
+def correlation_curves(thresholds: np.ndarray, ratios: dict[str, np.ndarray]) -> Figure:
+    """Figure 7 (e): for each titled network, the share f[T] of its correlation matrix above each of f[T] thresholds."""
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for (network, shares), (color, line) in zip(ratios.items(), cycle(_STYLES), strict=False):
+        axis.plot(thresholds, 100 * shares, line, color=color, label=network)
+    axis.set_yscale("log")
+    percents = [0.5, 1, 2, 5, 10, 20, 50, 100]
+    axis.set_yticks(percents, [f"{percent:g}" for percent in percents])
+    axis.minorticks_off()
+    axis.set_xlabel("threshold on the correlation of two filters")
+    axis.set_ylabel("elements above it (%), with the diagonal")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return figure
+
+
+def cluster_centers(centers: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
+    """Figure 9: each titled matrix of cluster centres f[C, K], classes down and filters across, on its own scale."""
+    figure = Figure(figsize=(9, 0.6 + 2.3 * len(centers)), layout="constrained")
+    axes = figure.subplots(len(centers), 1, squeeze=False)[:, 0]
+    for axis, (title, matrix) in zip(axes, centers.items(), strict=True):
+        picture = axis.imshow(matrix, vmin=0, cmap="viridis", aspect="auto", interpolation="nearest")
+        axis.set_yticks(range(len(class_names)), class_names, fontsize=8)
+        axis.set_title(title, fontsize=10)
+        axis.set_ylabel("cluster of class")
+        figure.colorbar(picture, ax=axis, label="pooled activation", fraction=0.03)
+    axes[-1].set_xlabel("filter of the last convolution")
+    return figure
+
+
+def ownership_bars(statistics: OwnershipStatistics, class_names: Sequence[str]) -> Figure:
+    """Filters that each class monopolises and that are shared, at each threshold: mean and deviation over the gates."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axis = figure.subplots()
+    places, width = np.arange(len(class_names) + 1), 0.8 / len(statistics.thresholds)
+    for index, ((color, _), hatch) in zip(
+        range(len(statistics.thresholds)), cycle(zip(_STYLES, ("", "///", "...", "xxx"), strict=True)), strict=False
+    ):
+        axis.bar(
+            places - 0.4 + width * (index + 0.5),
+            [*statistics.monopolised_mean[index], statistics.shared_mean[index]],
+            width,
+            yerr=[*statistics.monopolised_std[index], statistics.shared_std[index]],
+            color=color,
+            hatch=hatch,
+            edgecolor="white",
+            capsize=2,
+            error_kw={"linewidth": 1},
+            label=f"threshold {statistics.thresholds[index]:g}",
+        )
+    axis.set_xticks(places, [*class_names, "shared"], fontsize=9)
+    axis.axvline(len(class_names) - 0.5, color="0.5", linewidth=0.8)
+    axis.set_xlabel("class that alone holds the filters; filters that several hold")
+    axis.set_ylabel(f"filters (mean ± s.d. of {statistics.shared.shape[1]} models)")
+    axis.set_ylim(bottom=0)
+    axis.grid(axis="y", alpha=0.3)
+    axis.set_axisbelow(True)
+    axis.legend(fontsize=8)
+    return figure
+
+
+def _class_panels(count: int, class_names: Sequence[str]) -> tuple[Figure, list[Any]]:
+    """Returns a figure of square panels whose rows and columns are the classes."""
+    figure, axes = _square_panels(count)
+    for axis in axes:
+        axis.set_xticks(range(len(class_names)), class_names, fontsize=8, rotation=90)
+        axis.set_yticks(range(len(class_names)), class_names, fontsize=8)
+    return figure, axes
+
+
+def _square_panels(count: int) -> tuple[Figure, list[Any]]:
+    """Returns a figure of ``count`` square panels, two a row."""
+    columns, rows = min(count, 2), -(-count // 2)
+    figure = Figure(figsize=(4.4 * columns + 0.8, 4.4 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axis in grid[count:]:
+        axis.axis("off")
+    return figure, grid[:count]
 
 
 def _show(axis: Any, image: np.ndarray) -> None:

@@ -1,0 +1,46 @@
+"""The linear classifier on pooled features, for the analyses that take filters away from it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lsg_jax.metrics.examples import checked
+
+
+class Classifier(NamedTuple):
+    """Checked arrays in float64.
+
+    Attributes:
+      features: pooled features, f64[N, K].
+      labels: i[N].
+      kernel: f64[K, C].
+      bias: f64[C].
+      gate: f64[C, K].
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
+    gate: np.ndarray
+
+
+def check(
+    features: np.ndarray, labels: np.ndarray, kernel: np.ndarray, bias: np.ndarray, gate: np.ndarray
+) -> Classifier:
+    """Returns the arrays in float64, or raises ValueError where their shapes do not match or a label is no class."""
+    kernel, bias, gate = (np.asarray(each, np.float64) for each in (kernel, bias, gate))
+    features, labels = checked(features, labels, bias.size)
+    num_filters, num_classes = features.shape[1], bias.size
+    shapes = kernel.shape, bias.shape, gate.shape
+    if shapes != ((num_filters, num_classes), (num_classes,), (num_classes, num_filters)):
+        raise ValueError(
+            f"kernel, bias and gate must be f32[K, C], f32[C] and f32[C, K] for features f32[N, K={num_filters}], "
+            f"got {', '.join(str(list(shape)) for shape in shapes)}"
+        )
+    return Classifier(features, labels, kernel, bias, gate)
+
+
+def predict(features: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Returns the class of the largest logit, i64[N], from features f64[N, K], kernel f64[K, C] and bias f64[C]."""
+    return np.argmax(features @ kernel + bias, axis=1)

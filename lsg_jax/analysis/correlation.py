@@ -1,0 +1,61 @@
+"""The filters' correlation matrix, class by class, and how many filters are correlated (section 4.4, Figure 7)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lsg_jax.metrics.examples import checked, group_means
+
+
+class ClassOrder(NamedTuple):
+    """The filters in the order of the classes that own them.
+
+    Attributes:
+      filters: i64[K], those of the first class, of the second, and so on, last those of no single class; within a class
+        they keep their order. ``correlation[np.ix_(filters, filters)]`` shows the blocks.
+      sizes: i64[C + 1], how many filters each class owns, and last how many belong to no single class.
+    """
+
+    filters: np.ndarray
+    sizes: np.ndarray
+
+
+def class_order(gate: np.ndarray) -> ClassOrder:
+    """Orders the filters by their classes in a gate f32[C, K].
+
+    A class owns a filter where it alone has the column's largest entry, so a filter that all classes share equally
+    belongs to no single one. ``gates.tighten`` before it makes that of every filter with other entries above a
+    threshold too.
+    """
+    gate = np.asarray(gate)
+    if gate.ndim != 2 or not gate.size:
+        raise ValueError(f"a gate must be f32[C, K], got shape {list(gate.shape)}")
+    largest = gate == gate.max(axis=0)
+    owners = np.where(largest.sum(axis=0) == 1, largest.argmax(axis=0), len(gate))
+    return ClassOrder(np.argsort(owners, kind="stable"), np.bincount(owners, minlength=len(gate) + 1))
+
+
+def activation_order(features: np.ndarray, labels: np.ndarray, num_classes: int) -> ClassOrder:
+    """Orders the filters of a network without a gate by the class whose images activate them most, on average.
+
+    A filter that is never active belongs to no single class.
+
+    Args:
+      features: pooled features, f32[N, K], at least 0.
+      labels: i[N].
+      num_classes: C.
+    """
+    features, labels = checked(features, labels, num_classes)
+    return class_order(group_means(features, labels == np.arange(num_classes)[:, None]))
+
+
+def ratio_above(correlation: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Returns the share of the elements of f[K, K] greater than each of f[T] thresholds, f64[T] (Figure 7 e).
+
+    All K^2 elements count, as in the paper ("ratio of elements in the correlation matrix"): the diagonal too, which
+    adds up to 1 / K below the threshold 1, and each pair of filters twice.
+    """
+    elements = np.sort(np.asarray(correlation), axis=None)
+    if not elements.size:
+        raise ValueError("the correlation matrix has no elements")
+    return 1 - np.searchsorted(elements, thresholds, side="right") / elements.size

@@ -1,0 +1,94 @@
+"""What a network still recognises without the filters of certain classes (section 4.2, Figure 4)."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+from lsg_jax.analysis.classifier import check, predict
+
+
+class Masking(NamedTuple):
+    """The classifier before and after the filters of some classes were removed.
+
+    Attributes:
+      removed: bool[K], which filters were removed.
+      images: i64[C], how many images each class has.
+      confusion_before: f64[C, C], the share of the images of each true class (row) that is given to each class
+        (column); a row of zeros for a class without images.
+      confusion_after: f64[C, C], the same without the removed filters.
+      recall_before: f64[C], the diagonal of ``confusion_before``.
+      recall_after: f64[C], the diagonal of ``confusion_after``.
+      masked_loss: the recall lost on the classes whose filters were removed, their mean; NaN where none has images.
+      other_loss: the recall lost on the others, likewise.
+    """
+
+    removed: np.ndarray
+    images: np.ndarray
+    confusion_before: np.ndarray
+    confusion_after: np.ndarray
+    recall_before: np.ndarray
+    recall_after: np.ndarray
+    masked_loss: float
+    other_loss: float
+
+
+def related_filters(gate: np.ndarray, classes: Sequence[int], threshold: float) -> np.ndarray:
+    """Returns which filters are highly related to any of the classes, G[c, k] > ``threshold``, bool[K].
+
+    It is "greater than" as in section 4.2, where ``gates.ownership`` follows section 3.3's "at least". A filter that
+    all classes share is among them.
+
+    Args:
+      gate: f32[C, K].
+      classes: one class or more, each in [0, C).
+      threshold: in [0, 1).
+    """
+    gate, chosen = np.asarray(gate, np.float32), np.asarray(classes, np.int64)
+    if not 0 <= threshold < 1:
+        raise ValueError(f"the threshold must lie in [0, 1), got {threshold}")
+    if not chosen.size or chosen.min() < 0 or chosen.max() >= len(gate):
+        raise ValueError(f"classes must be one or more of 0 to {len(gate) - 1}, got {list(classes)}")
+    return np.any(gate[chosen] > threshold, axis=0)
+
+
+def mask_classes(
+    features: np.ndarray,
+    labels: np.ndarray,
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    gate: np.ndarray,
+    classes: Sequence[int],
+    threshold: float,
+) -> Masking:
+    """Removes the filters highly related to some classes and classifies again, by the STD path.
+
+    The label chooses nothing here: the same filters are removed for every image.
+
+    Args:
+      features: pooled features, f32[N, K].
+      labels: i[N].
+      kernel: the classifier's, f32[K, C].
+      bias: the classifier's, f32[C].
+      gate: f32[C, K]; for a network trained without one, that of ``metrics.phi``.
+      classes: whose filters are removed, see ``related_filters``.
+      threshold: in [0, 1).
+    """
+    features, labels, kernel, bias, gate = check(features, labels, kernel, bias, gate)
+    removed = related_filters(gate, classes, threshold)
+    every = np.arange(len(gate))
+    before, after = (
+        confusion_matrix(labels, predict(kept, kernel, bias), labels=every, normalize="true")
+        for kept in (features, np.where(removed, 0, features))
+    )
+    images = np.bincount(labels, minlength=len(gate))
+    lost = before.diagonal() - after.diagonal()
+    masked = np.isin(every, classes)
+    masked_loss, other_loss = (_mean(lost[group & (images > 0)]) for group in (masked, ~masked))
+    return Masking(removed, images, before, after, before.diagonal(), after.diagonal(), masked_loss, other_loss)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan

@@ -1,0 +1,115 @@
+"""How the features of each class point towards each row of the gate (section 4.2, Figure 5, appendix B)."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from lsg_jax.metrics.examples import checked, group_means
+
+
+class Similarity(NamedTuple):
+    """The similarity of some images' features to the rows of a gate.
+
+    Attributes:
+      matrix: f64[C, C], S_y^c in row y (the class of the images) and column c (the gate's row); a row of zeros for a
+        class without such images.
+      images: i64[C], how many of them each class has.
+    """
+
+    matrix: np.ndarray
+    images: np.ndarray
+
+
+class Similarities(NamedTuple):
+    """``Similarity`` of the images that are classified correctly, and of the others."""
+
+    true_positives: Similarity
+    false_negatives: Similarity
+
+
+class Dominance(NamedTuple):
+    """How far a similarity matrix is diagonal, over the classes that have images; NaN where none has.
+
+    Attributes:
+      share: the share of a row's sum that is on the diagonal, S_y^y / sum_c S_y^c, averaged over the classes; 1 for a
+        diagonal matrix, 1 / C for a constant one. A row whose sum is 0 counts as 0.
+      largest: the share of the classes whose entry on the diagonal is larger than every other in its row.
+    """
+
+    share: float
+    largest: float
+
+
+class ConfusedPairs(NamedTuple):
+    """Pairs of classes by how often one is taken for the other, most often first.
+
+    Attributes:
+      classes: i64[P, 2], the pairs with at least one such image, the lower class first; pairs that are confused
+        equally often are in the order of their classes.
+      images: i64[P], the images of either class that are classified as the other.
+    """
+
+    classes: np.ndarray
+    images: np.ndarray
+
+
+def similarities(features: np.ndarray, labels: np.ndarray, predicted: np.ndarray, gate: np.ndarray) -> Similarities:
+    r"""Measures the similarity over the true positives and over the false negatives of each class.
+
+    .. math:: S_y^c = \mathrm{mean} \{ a^T G_c : (a, y) \in D \}
+
+    An image of class y is a true positive where ``predicted`` is y, else a false negative. The entries are in the units
+    of the features, so networks are compared by ``dominance``, not entry by entry.
+
+    Args:
+      features: pooled features a, f32[N, K].
+      labels: y, i[N].
+      predicted: the classes that the network gives, i[N].
+      gate: G, f32[C, K].
+    """
+    gate = np.asarray(gate, np.float64)
+    features, labels = checked(features, labels, len(gate))
+    predicted = np.asarray(predicted)
+    if gate.shape[1:] != features.shape[1:] or predicted.shape != labels.shape:
+        raise ValueError(
+            f"the gate must be f32[C, {features.shape[1]}] and predicted i[{len(labels)}], "
+            f"got {list(gate.shape)} and {list(predicted.shape)}"
+        )
+    members = labels == np.arange(len(gate))[:, None]
+    correct = predicted == labels
+    return Similarities(
+        *(
+            Similarity(group_means(features, group) @ gate.T, group.sum(axis=1))
+            for group in (members & correct, members & ~correct)
+        )
+    )
+
+
+def dominance(similarity: Similarity) -> Dominance:
+    """Tells how far a similarity matrix is diagonal; its entries must not be negative, as after a ReLU they are not."""
+    matrix = np.asarray(similarity.matrix)
+    if matrix.min() < 0:
+        raise ValueError(f"similarities must be at least 0, got {matrix.min()}")
+    present = similarity.images > 0
+    if not present.any():
+        return Dominance(math.nan, math.nan)
+    own, sums = matrix.diagonal()[present], matrix.sum(axis=1)[present]
+    others = np.where(np.eye(len(matrix), dtype=bool), -np.inf, matrix).max(axis=1)[present]
+    return Dominance(float(np.mean(own / np.where(sums > 0, sums, 1))), float(np.mean(own > others)))
+
+
+def confused_pairs(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> ConfusedPairs:
+    """Counts how often each two of C classes are taken for each other, from i[N] labels and i[N] predictions."""
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    if labels.shape != predicted.shape or not np.isin(np.append(labels, predicted), np.arange(num_classes)).all():
+        raise ValueError(
+            f"labels and predicted must be i[N] with values in [0, {num_classes - 1}], got shapes {list(labels.shape)} "
+            f"and {list(predicted.shape)} and values {np.union1d(labels, predicted).tolist()}"
+        )
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    first, second = np.triu_indices(num_classes, k=1)
+    images = counts[first, second] + counts[second, first]
+    order = np.argsort(-images, kind="stable")[: np.count_nonzero(images)]
+    return ConfusedPairs(np.stack([first, second], axis=1)[order], images[order])

@@ -1,0 +1,60 @@
+"""How alike the filters of the last convolution are, and those of different classes (section 4.4)."""
+
+import numpy as np
+
+from lsg_jax.metrics.examples import checked, group_means
+
+
+def filter_correlation(kernel: np.ndarray) -> np.ndarray:
+    r"""Returns the correlation matrix of filters, f64[K, K] with entries in [-1, 1] (section 4.4, Figure 7).
+
+    .. math:: C_{k,k'} = \langle w_k / \|w_k\|, w_{k'} / \|w_{k'}\| \rangle
+
+    A filter whose weights are all zero has a row and a column of zeros, the diagonal's entry too.
+
+    Args:
+      kernel: w, of the last convolution, f32[h, w, I, K].
+    """
+    kernel = np.asarray(kernel, np.float64)
+    if kernel.ndim != 4:
+        raise ValueError(f"a convolution's kernel must be f32[h, w, I, K], got shape {list(kernel.shape)}")
+    weights = kernel.reshape(-1, kernel.shape[-1])
+    norms = np.linalg.norm(weights, axis=0)
+    units = weights / np.where(norms > 0, norms, 1)
+    return np.clip(units.T @ units, -1, 1)
+
+
+def inter_class_correlation(
+    correlation: np.ndarray, features: np.ndarray, labels: np.ndarray, filters_per_class: int
+) -> float:
+    r"""Returns C_IC, the mean correlation of filters in different classes' groups (section 4.4, Table 2).
+
+    .. math:: C_{IC} = \frac{1}{C (C - 1) m^2} \sum_c \sum_{c' \ne c} \sum_{k \in A_c} \sum_{k' \in A_{c'}} C_{k,k'}
+
+    A_c holds the m filters with the highest mean activation over the images of class c, the first where several are
+    equal. Groups may share filters; such a filter's correlation with itself counts, as the formula says. C counts the
+    classes that have images.
+
+    Args:
+      correlation: of the filters, f[K, K].
+      features: pooled features, f32[N, K].
+      labels: i[N].
+      filters_per_class: m, in [1, K]; the paper's is 6 for ResNet-20 and 25 for AlexNet.
+    """
+    features, labels = checked(features, labels)
+    correlation = np.asarray(correlation, np.float64)
+    num_filters, classes = features.shape[1], np.unique(labels)
+    if correlation.shape != (num_filters, num_filters) or len(classes) < 2:
+        raise ValueError(
+            f"a correlation f[{num_filters}, {num_filters}] and images of at least 2 classes are needed, "
+            f"got {list(correlation.shape)} and {len(classes)}"
+        )
+    if not 1 <= filters_per_class <= num_filters:
+        raise ValueError(f"filters_per_class must lie in [1, {num_filters}], got {filters_per_class}")
+    means = group_means(features, labels == classes[:, None])
+    groups = np.argsort(-means, axis=1, kind="stable")[:, :filters_per_class]
+    chosen = np.zeros_like(means)
+    np.put_along_axis(chosen, groups, 1, axis=1)
+    pairs = chosen @ correlation @ chosen.T
+    between = pairs.sum() - pairs.trace()
+    return float(between / (len(classes) * (len(classes) - 1) * filters_per_class**2))
