@@ -152,6 +152,8 @@ class Config:
             for name, number in (("processes", processes), ("process", process)):
                 _require(number is None, name, number, "left out unless --coordinator names a host")
         else:
+            host, _, port = self.run.coordinator.rpartition(":")
+            _require(bool(host) and port.isdigit(), "coordinator", self.run.coordinator, "HOST:PORT or auto")
             _require((processes or 0) >= 1, "processes", processes, "a whole number of at least 1 with a --coordinator")
             numbers = range(processes or 0)
             _require(process in numbers, "process", process, f"a whole number in [0, {len(numbers) - 1}]")

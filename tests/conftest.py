@@ -11,6 +11,7 @@ class Tiny(GatedNetwork):
     """One convolution with 4 filters."""
 
     num_filters = 4
+    last_convolution = ("conv",)
 
     def setup(self):
         self.conv = Conv(4)

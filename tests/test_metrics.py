@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -39,6 +40,39 @@ def reference_minimum(maxima, *arguments):
 
     found = minimize(cost, np.full(free.sum(), 0.5), bounds=[(0, 1)] * free.sum(), options={"ftol": 1e-14})
     return found.fun
+
+
+def test_phi_by_training_takes_algorithm_1s_steps():
+    features, labels, kernel, bias = problem(3)
+    gate, key, batch, rate, weight = np.ones((CLASSES, FILTERS)), jax.random.key(5), 16, 0.3, 0.05
+    for index in range(25):
+        chosen = np.asarray(jax.random.randint(jax.random.fold_in(key, index), (batch,), 0, EXAMPLES))
+        a, y = features[chosen], labels[chosen]
+        logits = (a * gate[y]) @ kernel + bias
+        error = np.exp(logits - logsumexp(logits, axis=1, keepdims=True)) - np.eye(CLASSES)[y]
+        gradient = np.full_like(gate, weight * np.sign(gate.sum() - FILTERS)) * (gate > 0)
+        np.add.at(gradient, y, a * (error @ kernel.T) / batch)
+        gate -= rate * gradient
+        gate = np.clip(gate / np.abs(gate).max(axis=0), 0, 1)
+    found = metrics.phi_by_training(
+        *map(jnp.asarray, (features, labels, kernel, bias)),
+        key,
+        sparsity_weight=0.02,
+        sparsity_target=FILTERS,
+        training_weight=weight,
+        learning_rate=rate,
+        batch_size=batch,
+        steps=25,
+    )
+    assert 0.3 < float(found.density) < 0.95
+    np.testing.assert_allclose(found.gate, gate, atol=1e-5)
+    expected = reference_cost(gate, features, labels, kernel, bias, 0.02, FILTERS)
+    assert float(found.value) == pytest.approx(expected, rel=1e-5)
+    converged = metrics.phi(
+        *map(jnp.asarray, (features, labels, kernel, bias)), sparsity_weight=0.02, sparsity_target=FILTERS
+    )
+    assert float(converged.value) < float(found.value)
+    assert float(found.residual) > 10 * float(converged.residual)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.01, 0.1])

@@ -13,7 +13,7 @@ import optax
 import pytest
 from scipy.special import softmax
 
-from lsg_jax import data, gates, load_run, losses, models
+from lsg_jax import data, gates, load_run, losses, models, save_run
 from lsg_jax.checkpoint import Checkpoints
 from lsg_jax.config import Config, DataConfig, OptimizerConfig
 from lsg_jax.training import folder as folders
@@ -492,6 +492,26 @@ def test_load_run_evaluates_to_the_history(tmp_path):
         run.logits(images[:1], [10])
     with pytest.raises(ValueError, match="must lie in"):
         run.logits(images.astype(np.float32))
+
+
+def test_a_saved_run_opens_as_it_was_and_says_nothing_of_this_machine(tmp_path):
+    config, dataset = tiny_run(data=DataConfig(dataset="digits", data_dir=tmp_path))
+    loop.fit(config, dataset, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    save_run(run, tmp_path / "saved")
+    again = load_run(tmp_path / "saved")
+    for name in ("params", "batch_stats", "gate", "history", "class_names", "image_shape", "mean", "std"):
+        chex.assert_trees_all_equal(getattr(again, name), getattr(run, name))
+    np.testing.assert_array_equal(again.logits(dataset.test.images), run.logits(dataset.test.images))
+    assert again.config.settings() == run.config.settings()
+    assert not list((tmp_path / "saved").rglob("training"))
+    lines = (tmp_path / "saved" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == run.history
+    for file in (path for path in (tmp_path / "saved").rglob("*") if path.is_file()):
+        assert str(tmp_path).encode() not in file.read_bytes(), file
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "saved"]
+    with pytest.raises(FileExistsError, match="saved exists already"):
+        save_run(run, tmp_path / "saved")
 
 
 def test_optimizers_are_plain():

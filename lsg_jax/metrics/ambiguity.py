@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import lax
 
 from lsg_jax import gates, losses
@@ -30,8 +31,8 @@ class Phi(NamedTuple):
       density: of ``gate``, f32[].
       gate: the minimiser found, f32[C, K].
       steps: how many were taken, i32[].
-      residual: how far the last step moved any entry of the gate, divided by the step size, f32[]; 0 at a stationary
-        point.
+      residual: how far a proximal step from ``gate`` moves any entry, divided by the step size, f32[]; 0 at a
+        stationary point.
     """
 
     value: jax.Array
@@ -115,9 +116,63 @@ def phi(
         advance,
         _Search(start, start, jnp.ones(()), 8 * shortest, jnp.full((), jnp.inf), jnp.zeros((), jnp.int32)),
     )
-    entropy = cross_entropy(search.gate)
-    penalty = sparsity_weight * losses.sparsity(search.gate, sparsity_target)
-    return Phi(entropy + penalty, entropy, gates.density(search.gate), search.gate, search.steps, search.residual)
+    return _phi_at(search.gate, cross_entropy, sparsity_weight, sparsity_target, search.steps, search.residual)
+
+
+@partial(jax.jit, static_argnames=("batch_size", "steps"))
+def phi_by_training(
+    features: jax.Array,
+    labels: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    key: jax.Array,
+    *,
+    sparsity_weight: float,
+    sparsity_target: float,
+    training_weight: float,
+    learning_rate: float,
+    batch_size: int,
+    steps: int,
+) -> Phi:
+    """Returns what Algorithm 1's own updates of G (lines 4 to 8) reach for a fixed network, from an all-one G.
+
+    It is the objective of ``phi`` at the gate after so many steps of projected gradient descent on random batches,
+    which need not be near its minimum. Features, labels, kernel, bias, weight and target are those of ``phi``.
+
+    Args:
+      key: of the batches, drawn with replacement.
+      training_weight: a of the updates.
+      learning_rate: epsilon times lambda, of G.
+      batch_size: examples a step.
+      steps: how many.
+    """
+    optimizer = optax.chain(optax.sgd(learning_rate), gates.projection())
+
+    def cross_entropy(gate, features=features, labels=labels):
+        return losses.cross_entropy((features * gates.rows(gate, labels)) @ kernel + bias, labels)
+
+    def cost(gate, chosen):
+        entropy = cross_entropy(gate, features[chosen], labels[chosen])
+        return entropy + training_weight * losses.sparsity(gate, sparsity_target)
+
+    def step(index, carry):
+        gate, state = carry
+        chosen = jax.random.randint(jax.random.fold_in(key, index), (batch_size,), 0, len(labels))
+        updates, state = optimizer.update(jax.grad(cost)(gate, chosen), state, gate)
+        return optax.apply_updates(gate, updates), state
+
+    start = jnp.ones((len(bias), features.shape[1]))
+    gate, _ = lax.fori_loop(0, steps, step, (start, optimizer.init(start)))
+    rate = 1 / _curvature_bound(features, labels, kernel)
+    moved = _proximal(gate - rate * jax.grad(cross_entropy)(gate), rate * sparsity_weight, sparsity_target)
+    residual = jnp.max(jnp.abs(moved - gate)) / rate
+    return _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, jnp.int32(steps), residual)
+
+
+def _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, steps, residual) -> Phi:
+    entropy = cross_entropy(gate)
+    penalty = sparsity_weight * losses.sparsity(gate, sparsity_target)
+    return Phi(entropy + penalty, entropy, gates.density(gate), gate, steps, residual)
 
 
 def _curvature_bound(features: jax.Array, labels: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -1,0 +1,32 @@
+"""Figure 9 for any run: k-means of its pooled features, beside its gate."""
+
+from experiments import claims
+from experiments.claims import Claim, Network
+from lsg_jax import plots
+from lsg_jax.analysis import clustering
+
+
+def measure(networks: list[Network]) -> Claim:
+    """Returns the clusters of each network's features."""
+    centers, numbers = {}, {}
+    for network in networks:
+        found = clustering.cluster(network.features, network.labels, network.gate)
+        centers[network.name] = found.centers
+        numbers[network.name] = {
+            "cosine to the class's gate row": float(found.own_similarity),
+            "cosine to other classes' rows": float(found.other_similarity),
+            "adjusted Rand index": float(found.adjusted_rand_index),
+        }
+    return Claim(
+        "clustering",
+        "Figure 9: cluster centres",
+        "k-means of the pooled features of the test set, as many clusters as classes, each matched to a class by the "
+        "Hungarian method. Rows are classes, columns filters. The claim: the centres look like the gate. The adjusted "
+        "Rand index tells how well the clusters agree with the labels.",
+        numbers,
+        {"clustering": plots.cluster_centers(centers, networks[0].run.class_names)},
+    )
+
+
+if __name__ == "__main__":
+    claims.main(measure, __doc__ or "")

@@ -1,0 +1,62 @@
+"""Figure 6 for any run: class activation maps, and what share of an image they need."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import claims
+from experiments.claims import Claim, Network
+from lsg_jax import plots
+from lsg_jax.analysis import localization
+
+EXAMPLES = 1000  # whose curves are measured
+
+
+def measure(networks: list[Network]) -> Claim:
+    """Returns class activation maps of chosen examples, and curves and areas over the first test images."""
+    names, first = networks[0].run.class_names, networks[0]
+    probabilities = [np.asarray(_softmax(network.logits)) for network in networks]
+    chosen = localization.median_examples(first.labels, *probabilities)
+    shown, certain, curves, numbers = {}, {}, {}, {}
+    images, labels = first.images[:EXAMPLES], first.labels[:EXAMPLES]
+    for network, each in zip(networks, probabilities, strict=True):
+        shown[network.name] = localization.for_display(_maps(network, first.images[chosen], first.labels[chosen]))
+        certain[network.name] = each[chosen, first.labels[chosen]]
+        maps = _maps(network, images, labels)
+        found = localization.deletion_insertion(network.run.probabilities, images, maps, labels, fill=network.run.mean)
+        curves[network.name] = found
+        numbers[network.name] = {
+            "deletion area": float(found.deletion_area.mean()),
+            "insertion area": float(found.insertion_area.mean()),
+            "area of 90 % of the map": float(np.nanmean(localization.mass_area(maps))),
+            "images": len(images),
+        }
+    return Claim(
+        "localization",
+        "Figure 6: class activation maps",
+        "Maps of the true class, enlarged bilinearly, each on its own scale. Of each class the example is the image "
+        "whose probability, averaged over the networks, is nearest the median among those that all classify correctly. "
+        f"Beside them, over the first {len(images)} test images: the class's probability while pixels are removed in "
+        "the order of the map and replaced by the mean pixel (deletion: less is better), or inserted (more is better), "
+        "and the share of the image that holds 90 % of the map's positive part.",
+        numbers,
+        {
+            "localization": plots.activation_maps(
+                first.images[chosen], shown, certain, [names[label] for label in first.labels[chosen]]
+            ),
+            "deletion_insertion": plots.deletion_insertion_curves(curves),
+        },
+    )
+
+
+def _maps(network: Network, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    maps, kernel = jnp.asarray(network.run.feature_maps(images)), jnp.asarray(network.linear[0])
+    return np.asarray(localization.class_activation_maps(maps, kernel, jnp.asarray(labels), images.shape[1:3]))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+if __name__ == "__main__":
+    claims.main(measure, __doc__ or "")

@@ -1,0 +1,59 @@
+"""Section 4.4 over many runs: how many filters each class holds alone, and how many are shared."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from experiments import cli
+from lsg_jax import cache, load_run, plots
+from lsg_jax.analysis import ownership
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which runs to count in, and where to write."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """The run folders, of one data set and model, trained with a learned gate."""
+    output: Path = Path("results/ownership.json")
+    """The file for the numbers; the picture lies beside it."""
+
+
+def count(options: Options) -> None:
+    """Writes the counts and the picture."""
+    runs = [load_run(path) for path in options.runs]
+    if len(runs) < 2:
+        raise ValueError(f"at least two run folders are needed for a spread, got {len(runs)}")
+    different = {(run.config.model, run.config.data.dataset, run.config.gate) for run in runs}
+    if len(different) > 1:
+        raise ValueError(f"the runs differ in model, data set or gate: {sorted(different)}; name like ones")
+    names = runs[0].class_names
+    found = ownership.ownership_statistics(np.stack([run.gate for run in runs]), THRESHOLDS)
+    numbers = {"runs": len(runs), "filters": int(runs[0].gate.shape[1])} | {
+        f"threshold {threshold}": {
+            "a class alone": _spread(found.monopolised_mean[index].mean(), found.monopolised_std[index].mean()),
+            "shared": _spread(found.shared_mean[index], found.shared_std[index]),
+            "by class": {
+                name: _spread(found.monopolised_mean[index, label], found.monopolised_std[index, label])
+                for label, name in enumerate(names)
+            },
+        }
+        for index, threshold in enumerate(THRESHOLDS)
+    }
+    content = json.dumps(numbers, indent=1) + "\n"
+    cache.publish(options.output, lambda file: file.write_text(content))
+    cli.save_figure(plots.ownership_bars(found, names), options.output.with_suffix(".png"))
+    print(f"{options.output} and {options.output.with_suffix('.png')} written")
+
+
+def _spread(mean: float, std: float) -> dict[str, float]:
+    return {"mean": float(mean), "std": float(std)}
+
+
+if __name__ == "__main__":
+    cli.main(lambda: count(cli.parse(Options, __doc__ or "")))

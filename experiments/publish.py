@@ -1,0 +1,33 @@
+"""Copies a finished run to a small folder that ``lsg_jax.load_run`` opens: no optimizer states, one checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from experiments import cli
+from lsg_jax import load_run, save_run
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which run to copy, and where."""
+
+    run: tyro.conf.Positional[Path]
+    """The run folder."""
+    output: tyro.conf.Positional[Path]
+    """The folder to make."""
+
+
+def publish(options: Options) -> None:
+    """Writes the folder. An unfinished run is refused."""
+    run = load_run(options.run)
+    epochs = run.config.optimizer.epochs
+    if len(run.history) < epochs:
+        raise ValueError(f"{options.run} has {len(run.history)} of {epochs} epochs; finish it first")
+    save_run(run, options.output)
+    print(options.output)
+
+
+if __name__ == "__main__":
+    cli.main(lambda: publish(cli.parse(Options, __doc__ or "")))

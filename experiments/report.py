@@ -1,0 +1,162 @@
+"""Every claim of the paper for any run, in one page that opens from disk: report.html, and report.json."""
+
+import base64
+import html
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tyro
+from matplotlib.figure import Figure
+
+from experiments import (
+    attacks,
+    claims,
+    cli,
+    clustering,
+    correlation,
+    gates,
+    localization,
+    masking,
+    similarity,
+    specificity,
+    table1,
+)
+from experiments.claims import Claim, Network
+from lsg_jax import cache
+
+MEASURES: tuple[Callable[[list[Network]], Claim], ...] = (
+    table1.measure,
+    gates.measure,
+    masking.measure,
+    similarity.measure,
+    localization.measure,
+    correlation.measure,
+    clustering.measure,
+    specificity.measure,
+    attacks.measure,
+)
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; --line: #8886; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }}
+h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid var(--line); }}
+figure {{ margin: 1rem 0; overflow-x: auto; }}
+img {{ max-width: 100%; height: auto; background: white; border-radius: 4px; }}
+.scroll {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .15rem .8rem .15rem 0; text-align: left; border-bottom: 1px solid var(--line); }}
+td + td, th + th {{ text-align: right; }}
+nav a {{ margin-right: 1rem; white-space: nowrap; }}
+</style>
+<h1>{title}</h1>
+<p>{lead}</p>
+<nav>{contents}</nav>
+{sections}
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which networks to report on."""
+
+    run: tyro.conf.Positional[Path]
+    """The run folder."""
+    against: Path | None = None
+    """A second run folder, to compare with: a network trained without a gate, for as long."""
+    data_dir: Path | None = None
+    """The TFDS data directory to read from (default: the one it was trained from)."""
+    output: Path | None = None
+    """The folder for report.html and report.json (default: the run folder)."""
+
+
+def page(networks: list[Network], found: list[Claim]) -> str:
+    """Returns the page: self-contained, every string of a run escaped."""
+    title = html.escape(" against ".join(network.name for network in networks))
+    lead = "; ".join(
+        f"{network.name}: {network.run.config.model} on {network.run.config.data.dataset}, "
+        f"gate {network.run.config.gate}, {len(network.run.history)} epochs, seed {network.run.config.seed}"
+        for network in networks
+    )
+    contents = "".join(f'<a href="#{claim.name}">{html.escape(claim.title.split(":")[0])}</a>' for claim in found)
+    return PAGE.format(title=title, lead=html.escape(lead), contents=contents, sections="\n".join(map(_section, found)))
+
+
+def _section(claim: Claim) -> str:
+    numbers = base64.b64encode(json.dumps(claim.numbers, indent=1).encode()).decode()
+    pictures = "".join(
+        f'<figure><img alt="{html.escape(claim.title)}" src="data:image/png;base64,{_png(figure)}"></figure>'
+        for figure in claim.figures.values()
+    )
+    return (
+        f'<section id="{claim.name}"><h2>{html.escape(claim.title)}</h2><p>{html.escape(claim.caption)}</p>'
+        f'{pictures}<div class="scroll">{_table(claim.numbers)}</div>'
+        f'<p><a download="{claim.name}.json" href="data:application/json;base64,{numbers}">These numbers as JSON</a>'
+        "</p></section>"
+    )
+
+
+def _png(figure: Figure) -> str:
+    content = io.BytesIO()
+    figure.savefig(content, dpi=110, format="png")
+    return base64.b64encode(content.getvalue()).decode()
+
+
+def _table(numbers: dict[str, Any]) -> str:
+    """Returns a table with a column for each network, and a row for each of its numbers."""
+    columns = {name: _flat(values) for name, values in numbers.items()}
+    names = list(dict.fromkeys(name for column in columns.values() for name in column))
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *columns))
+    rows = "".join(
+        f"<tr><td>{html.escape(name)}</td>"
+        + "".join(f"<td>{_cell(column.get(name, ''))}</td>" for column in columns.values())
+        + "</tr>"
+        for name in names
+    )
+    return f"<table><tr>{head}</tr>{rows}</table>"
+
+
+def _flat(numbers: dict[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in numbers.items():
+        flat |= _flat(value, f"{before}{name}: ") if isinstance(value, dict) else {before + name: value}
+    return flat
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        value = ", ".join(value)
+    return html.escape(f"{value:.4f}" if isinstance(value, float) else str(value))
+
+
+def report(options: Options) -> None:
+    """Measures every claim and writes both files."""
+    networks = claims.open_networks(options.run, options.against, options.data_dir)
+    found = []
+    for measure in MEASURES:
+        began = time.perf_counter()
+        found.append(measure(networks))
+        print(f"{found[-1].title}: {time.perf_counter() - began:.1f} s", flush=True)
+    folder = options.output or options.run
+    measured = {
+        "networks": [network.name for network in networks],
+        "claims": {claim.name: {"title": claim.title, "numbers": claim.numbers} for claim in found},
+    }
+    content = {"report.html": page(networks, found), "report.json": json.dumps(measured, indent=1) + "\n"}
+    for name, text in content.items():
+        cache.publish(folder / name, partial(Path.write_text, data=text))
+        print(folder / name)
+
+
+if __name__ == "__main__":
+    cli.main(lambda: report(cli.parse(Options, __doc__ or "")))

@@ -1,0 +1,189 @@
+"""Writes results/README.md from the runs in results/runs: each claim, the paper's figure, ours, and the control's."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments import cli, paper
+from lsg_jax import cache
+
+_HEAD = """# Results
+
+Written by `python -m experiments.results` from the files beside it. Each run is a folder that `lsg_jax.load_run` opens;
+its `report.html` has the pictures. A claim is a difference between a network trained with a gate and its control, a
+plain network of the same budget, seed and data order. CIFAR-10 is a copy that had once been re-encoded as JPEG:
+figures compare with each other, not with those of the original images.
+"""
+
+
+MEASURES = {
+    "test_accuracy": "accuracy, STD path",
+    "lsg_test_accuracy": "accuracy, LSG path (true labels)",
+    "test_cross_entropy": "cross entropy, STD path (nats)",
+    "density": "gate density",
+}
+
+
+class Row(NamedTuple):
+    """One claim: its words, the paper's figures, where ours lie in a report, and what would make it hold."""
+
+    claim: str
+    paper: str
+    place: tuple[str, ...]
+    holds: Callable[[float, float], bool]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the results lie."""
+
+    folder: Path = Path("results")
+    """The folder that holds runs/ and gets README.md."""
+
+
+def rows(report: dict[str, Any]) -> list[Row]:
+    """Returns the claims that a report of a gated network against a plain one can tell of."""
+    std, lsg = paper.TABLE1["STD"], paper.TABLE1["LSG"]
+    masked = next(iter(report["claims"]["masking"]["numbers"][report["networks"][0]]))
+    attacks = [
+        Row(
+            f"{name} attack: success rate is lower",
+            f"{figures['LSG']:.2f} against {figures['STD']:.2f}",
+            ("attacks", name, "success rate"),
+            lambda ours, control: ours < control,
+        )
+        for name, figures in paper.ATTACKS.items()
+    ]
+    return [
+        Row(
+            "accuracy within half a point of the plain network's",
+            f"{lsg['accuracy']} against {std['accuracy']}",
+            ("table1", "accuracy"),
+            lambda ours, control: ours >= control - 0.005,
+        ),
+        Row(
+            "the gate is sparse (L1 norm / C K)",
+            f"{lsg['L1 norm']} against {std['L1 norm']}",
+            ("table1", "L1 norm"),
+            lambda ours, control: ours <= lsg["L1 norm"],
+        ),
+        Row(
+            "Phi is lower (converged, a = 1 on the density)",
+            f"{lsg['Phi']} against {std['Phi']}",
+            ("table1", "Phi", "Phi"),
+            lambda ours, control: ours < control,
+        ),
+        Row(
+            f"{masked}: its recall is lost",
+            "all of it, against some",
+            ("masking", masked, "recall lost by these classes"),
+            lambda ours, control: ours > control,
+        ),
+        Row(
+            f"{masked}: the other classes' recall lost",
+            "none",
+            ("masking", masked, "recall lost by the others"),
+            lambda ours, control: abs(ours) < 0.02,
+        ),
+        Row(
+            "true positives resemble their gate row (share on the diagonal)",
+            "significantly",
+            ("similarity", "true positives", "share on the diagonal"),
+            lambda ours, control: ours > control,
+        ),
+        Row(
+            "activation maps are more precise (insertion area, more is better)",
+            "shown by examples",
+            ("localization", "insertion area"),
+            lambda ours, control: ours > control,
+        ),
+        Row(
+            "C_IC is at most 0.62 of the plain network's",
+            f"{paper.C_IC['resnet20']['LSG']} against {paper.C_IC['resnet20']['STD']}",
+            ("correlation", "C_IC"),
+            lambda ours, control: ours <= 0.62 * control,
+        ),
+        Row(
+            "fewer correlated filters (share above 0.3)",
+            "fewer",
+            ("correlation", "share above 0.3"),
+            lambda ours, control: ours < control,
+        ),
+        Row(
+            "cluster centres look like the gate (cosine)",
+            "almost the same",
+            ("clustering", "cosine to the class's gate row"),
+            lambda ours, control: ours > control,
+        ),
+        *attacks,
+        Row(
+            "beyond the paper: mutual information score is higher",
+            "",
+            ("specificity", "mutual information score"),
+            lambda ours, control: ours > control,
+        ),
+        Row(
+            "beyond the paper: accuracy without a class's own filters is lower",
+            "",
+            ("specificity", "gate", "without own filters"),
+            lambda ours, control: ours < control,
+        ),
+    ]
+
+
+def page(folder: Path) -> str:
+    """Returns the page for the runs in ``folder``."""
+    paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
+    if not paths:
+        raise ValueError(f"{folder / 'runs'} holds no runs; copy some with experiments.publish")
+    heads = ("run", "data", "model", "gate", "epochs", "seed", *MEASURES.values())
+    lines = [_HEAD, "## Runs\n", "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *map(_run_line, paths)]
+    for path in paths:
+        if (path / "report.json").is_file():
+            report = json.loads((path / "report.json").read_text())
+            if len(report["networks"]) == 2:
+                lines += _claims(path, report)
+    return "\n".join(lines) + "\n"
+
+
+def _run_line(path: Path) -> str:
+    config = json.loads((path / "config.json").read_text())
+    last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
+    cells = [f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"]]
+    cells += [str(last["epoch"] + 1), str(config["seed"])]
+    cells += [f"{last[name]:.4f}" for name in MEASURES]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _claims(path: Path, report: dict[str, Any]) -> list[str]:
+    ours, control = report["networks"]
+    lines = [
+        f"\n## {ours} against {control}\n",
+        f"One seed, `python -m experiments.report` ([all of it](runs/{path.name}/report.html)).\n",
+        "| claim | the paper's | ours | control's | holds |",
+        "| --- " * 5 + "|",
+    ]
+    for row in rows(report):
+        claim, *place = row.place
+        values = []
+        for network in (ours, control):
+            value: Any = report["claims"][claim]["numbers"][network]
+            for name in place:
+                value = value[name]
+            values.append(float(value))
+        holds = "yes" if row.holds(*values) else "no"
+        lines.append(f"| {row.claim} | {row.paper} | {values[0]:.4f} | {values[1]:.4f} | {holds} |")
+    return lines
+
+
+def write(options: Options) -> None:
+    """Writes the page."""
+    content = page(options.folder)
+    cache.publish(options.folder / "README.md", lambda file: file.write_text(content))
+    print(options.folder / "README.md")
+
+
+if __name__ == "__main__":
+    cli.main(lambda: write(cli.parse(Options, __doc__ or "")))

@@ -1,0 +1,44 @@
+"""Figure 5 for any run: how features of true positives and of false negatives resemble the rows of its gate."""
+
+from typing import Any
+
+from experiments import claims
+from experiments.claims import Claim, Network
+from lsg_jax import plots
+from lsg_jax.analysis import similarity
+
+
+def measure(networks: list[Network]) -> Claim:
+    """Returns S_TP and S_FN of each network."""
+    names, pictures = networks[0].run.class_names, {}
+    numbers: dict[str, Any] = {}
+    for network in networks:
+        predicted = network.logits.argmax(1)
+        found = similarity.similarities(network.features, network.labels, predicted, network.gate)
+        numbers[network.name] = {}
+        for title, each in (("true positives", found.true_positives), ("false negatives", found.false_negatives)):
+            pictures[f"{network.name}, {title}"] = each
+            numbers[network.name][title] = {
+                "share on the diagonal": similarity.dominance(each).share,
+                "classes largest on the diagonal": similarity.dominance(each).largest,
+                "images": int(each.images.sum()),
+            }
+        pairs = similarity.confused_pairs(network.labels, predicted, len(names))
+        numbers[network.name]["confused most"] = [
+            f"{names[first]} and {names[second]} ({count})"
+            for (first, second), count in zip(pairs.classes[:5], pairs.images, strict=False)
+        ]
+    return Claim(
+        "similarity",
+        "Figure 5: similarity of features and gate rows",
+        "Mean inner product of the pooled features of a class's images (rows) and the gate's rows (columns), over the "
+        "images that are classified correctly and over those that are not. A network trained without a gate is "
+        "compared with the gate solved for Phi. The claim: the first is diagonally dominant, the second is not, and "
+        "classes that share features are close there. Classes without such an image are grey.",
+        numbers,
+        {"similarity": plots.similarity_matrices(pictures, names)},
+    )
+
+
+if __name__ == "__main__":
+    claims.main(measure, __doc__ or "")

@@ -1,0 +1,133 @@
+"""The commands of the paper's claims and the report, on two tiny runs."""
+
+import dataclasses
+import html.parser
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import attacks, claims, cli, gates, masking, ownership, report, results, table1
+from lsg_jax import data, load_run, save_run
+from lsg_jax.config import Config, DataConfig, OptimizerConfig
+from lsg_jax.training import loop
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    from conftest import Tiny
+
+    from lsg_jax import models
+
+    folder = tmp_path_factory.mktemp("runs")
+    dataset = data.load("digits", train_examples=320)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.MODELS, "tiny", Tiny)
+        for gate in ("learned", "none"):
+            config = Config(
+                model="tiny",
+                gate=gate,
+                data=DataConfig(dataset="digits", train_examples=320),
+                optimizer=OptimizerConfig(epochs=4, batch_size=64),
+            ).resolve(320, 10, 4)
+            loop.fit(config, dataset, folder / gate)
+    return folder
+
+
+@pytest.fixture
+def quick_attacks(monkeypatch):
+    monkeypatch.setattr(attacks, "IMAGES", 4)
+    monkeypatch.setitem(attacks.BUDGETS, "one pixel", {"population": 8, "generations": 1})
+    monkeypatch.setitem(attacks.BUDGETS, "local search", {"rounds": 2, "max_candidates": 8})
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a page would fetch, and its tags."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.tags = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for name, value in attributes if name in ("src", "href")]
+
+
+def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, tmp_path, capsys):
+    hostile = dataclasses.replace(load_run(runs / "learned"), class_names=("<script>alert(1)</script>", *"123456789"))
+    other = dataclasses.replace(load_run(runs / "none"), class_names=hostile.class_names)
+    save_run(hostile, tmp_path / "hostile")
+    save_run(other, tmp_path / "other")
+    report.report(report.Options(tmp_path / "hostile", tmp_path / "other"))
+    page = Page()
+    page.feed((tmp_path / "hostile" / "report.html").read_text())
+    assert "script" not in page.tags
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+    assert page.tags.count("section") == len(report.MEASURES) == page.tags.count("h2")
+    measured = json.loads((tmp_path / "hostile" / "report.json").read_text())
+    assert measured["networks"] == ["hostile", "other"]
+    accuracy = measured["claims"]["table1"]["numbers"]["hostile"]["accuracy"]
+    assert accuracy == pytest.approx(hostile.history[-1]["test_accuracy"])
+    assert measured["claims"]["table1"]["numbers"]["hostile"]["cross entropy"] == pytest.approx(
+        hostile.history[-1]["test_cross_entropy"], rel=1e-4
+    )
+    assert "Table 1" in capsys.readouterr().out
+
+
+def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path):
+    for name in ("learned", "none"):
+        save_run(load_run(runs / name), tmp_path / "runs" / name)
+    report.report(report.Options(tmp_path / "runs" / "learned", tmp_path / "runs" / "none"))
+    results.write(results.Options(tmp_path))
+    page = (tmp_path / "README.md").read_text()
+    last = load_run(runs / "learned").history[-1]
+    assert f"| {last['test_accuracy']:.4f} | {last['lsg_test_accuracy']:.4f} |" in page
+    measured = json.loads((tmp_path / "runs" / "learned" / "report.json").read_text())
+    ours, control = (measured["claims"]["correlation"]["numbers"][name]["C_IC"] for name in ("learned", "none"))
+    (line,) = (line for line in page.splitlines() if line.startswith("| C_IC is"))
+    assert line.endswith(f"| {ours:.4f} | {control:.4f} | {'yes' if ours <= 0.62 * control else 'no'} |")
+
+
+def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatch, capsys):
+    arguments = [f"--run={runs / 'learned'}", f"--against={runs / 'none'}", f"--output={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["masking", *arguments])
+    claims.main(masking.measure, masking.__doc__)
+    assert (tmp_path / "masking.png").stat().st_size > 10_000
+    numbers = json.loads((tmp_path / "masking.json").read_text())["numbers"]
+    run, dataset = load_run(runs / "learned"), data.load("digits")
+    removed = np.asarray(run.gate)[0] > cli.THRESHOLD
+    classifier = run.params["classifier"]
+    features = np.where(removed, 0, run.features(dataset.test.images))
+    predicted = (features @ classifier["kernel"] + classifier["bias"]).argmax(1)
+    recall = np.mean(predicted[dataset.test.labels == 0] == 0)
+    assert numbers["learned"]["without filters of 0"]["recall of these classes after"] == pytest.approx(recall)
+    assert "filters removed" in capsys.readouterr().out
+
+
+def test_a_plain_network_is_given_the_gate_that_is_solved_for_phi(runs):
+    (network,) = claims.open_networks(runs / "none", None, None)
+    assert network.gate.min() < 1
+    np.testing.assert_array_equal(network.gate, network.solved.gate)
+    assert table1.numbers(network)["L1 norm"] == pytest.approx(float(network.solved.density))
+    assert gates.measure([network]).numbers["none"]["density"] == 1
+
+
+def test_networks_that_cannot_be_compared_are_refused(runs, tmp_path):
+    with pytest.raises(ValueError, match="same folder name"):
+        claims.open_networks(runs / "none", runs / "none", None)
+    few = dataclasses.replace(load_run(runs / "none"), class_names=tuple("abcdefghij"))
+    save_run(few, tmp_path / "few")
+    with pytest.raises(ValueError, match="different images"):
+        claims.open_networks(runs / "none", tmp_path / "few", None)
+
+
+def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
+    ownership.count(ownership.Options((runs / "learned", runs / "learned"), tmp_path / "ownership.json"))
+    numbers = json.loads((tmp_path / "ownership.json").read_text())
+    holds = np.asarray(load_run(runs / "learned").gate) >= 0.5
+    assert numbers["threshold 0.5"]["shared"] == {"mean": float(np.sum(holds.sum(0) > 1)), "std": 0.0}
+    alone = [int(np.sum(holds[each] & (holds.sum(0) == 1))) for each in range(10)]
+    assert [numbers["threshold 0.5"]["by class"][str(each)]["mean"] for each in range(10)] == alone
+    with pytest.raises(ValueError, match="at least two run folders"):
+        ownership.count(ownership.Options((runs / "learned",), tmp_path / "ownership.json"))
