@@ -39,7 +39,8 @@ def test_project_keeps_the_constraint_and_is_idempotent(gate):
 
 
 @settings(deadline=None, max_examples=200)
-@given(hnp.arrays(np.float32, SHAPES, elements=st.floats(-1e3, 1e3, width=32)))
+# Not of subnormal numbers: XLA reads them as 0 on a CPU.
+@given(hnp.arrays(np.float32, SHAPES, elements=st.floats(-1e3, 1e3, width=32, allow_subnormal=False)))
 def test_project_equals_the_paper_where_the_largest_magnitude_is_positive(gate):
     largest = gate[np.abs(gate).argmax(axis=0), np.arange(gate.shape[1])]
     columns = largest > 1e-30
