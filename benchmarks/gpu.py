@@ -81,6 +81,8 @@ def whole_runs(options: Options) -> dict[str, Any]:
     found = {}
     for gate in ("none", "learned"):
         output = options.output / gate
+        if output.exists():
+            raise ValueError(f"{output} exists, and resuming it would not take its full time; give another --output")
         arguments = [f"--gate={gate}", "--precision=bfloat16", f"--epochs={options.epochs}", f"--output={output}"]
         arguments += [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
         if options.smoke:

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable
@@ -39,6 +40,11 @@ def main(command: Callable[[], None]) -> None:
     except Interrupted as stop:
         print("saved; repeat the same command to resume", file=sys.stderr)
         sys.exit(128 + stop.signum)
+    except jax.errors.JaxRuntimeError as error:
+        if not jax.distributed.is_initialized():
+            raise
+        lines = str(error).splitlines() or [""]
+        _fail(f"another process has ended ({lines[0]}); repeat the same command on all to resume", status=1)
     except Diverged as error:
         _fail(str(error), status=1)
     except (ValueError, OSError) as error:
@@ -128,7 +134,7 @@ def _summarize(folder: Path, history: list[dict[str, Any]]) -> None:
     print(f"filters monopolised      {filters}; shared {int(owned.shared)} (threshold {THRESHOLD})")
     print(f"training time            {sum(line['seconds'] for line in history):.0f} s")
     print(f"pictures                 {folder / 'figures' / 'gate.png'}, {folder / 'figures' / 'curves.png'}")
-    print(f"next                     python -m experiments.gates --run {folder} --against OTHER_RUN")
+    print(f"next                     python -m experiments.gates --run {shlex.quote(str(folder))} --against OTHER_RUN")
 
 
 def _summarize_seeds(folder: Path, histories: list[list[dict[str, Any]]]) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def publish(file: Path, write: Callable[[Path], object]) -> None:
       OSError: where the folder cannot be written; ``file`` is as it was.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    temporary = file.with_name(f"{file.name}.{secrets.token_hex(8)}.tmp")  # other hosts have the same process numbers
     try:
         write(temporary)
         os.replace(temporary, file)

@@ -18,6 +18,8 @@ from lsg_jax import gates, models
 from lsg_jax.config import Config, OutputConfig
 from lsg_jax.data import Dataset, normalize
 
+# Of what a checkpoint means; 1 had other strided convolutions (XLA's 'SAME'), and did not say so.
+_FORMAT = 2
 _BATCH = 500
 
 
@@ -84,8 +86,14 @@ class Checkpoints:
                 self._manager.delete(later)
 
     def describe(self, step: int) -> dict[str, Any]:
-        """Returns the ``run`` item of a checkpoint."""
-        return self._restore(step, run=ocp.args.JsonRestore())["run"]
+        """Returns the ``run`` item of a checkpoint. Raises ValueError where it is of another format."""
+        run = self._restore(step, run=ocp.args.JsonRestore())["run"]
+        if (found := run.get("format", 1)) != _FORMAT:
+            raise ValueError(
+                f"checkpoint {self._manager.directory / str(step)} is of format {found}, and this version reads format "
+                f"{_FORMAT}; train it again, or use the version that wrote it"
+            )
+        return run
 
     def restore(self, step: int, **templates: Any) -> dict[str, Any]:
         """Returns the items named, each shaped like its template of arrays or ShapeDtypeStructs."""
@@ -116,7 +124,7 @@ def describe(config: Config, dataset: Dataset, history: list[dict[str, Any]]) ->
         "mean": list(dataset.mean),
         "std": list(dataset.std),
     }
-    return {"config": config.to_json(), "data": data, "history": history}
+    return {"format": _FORMAT, "config": config.to_json(), "data": data, "history": history}
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +241,7 @@ def save_run(run: Run, path: str | Path) -> None:
         folder = Path(temporary, path.name)
         checkpoints = Checkpoints(folder / "checkpoints")
         data = {name: list(getattr(run, name)) for name in ("class_names", "image_shape", "mean", "std")}
-        described = {"config": config.to_json(), "data": data, "history": run.history}
+        described = {"format": _FORMAT, "config": config.to_json(), "data": data, "history": run.history}
         variables = {"params": run.params, "batch_stats": run.batch_stats, "gate": run.gate}
         checkpoints.save(len(run.history), variables, None, described, run.history[-1] if run.history else None)
         checkpoints.close()

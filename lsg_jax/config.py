@@ -83,7 +83,7 @@ class OutputConfig:
     seeds: int = 1
     """Train so many seeds, from --seed on, as one program; each has its own run folder, seedN in this one."""
     coordinator: str | None = None
-    """On several hosts, the same command on each: HOST:PORT of process 0, or auto under SLURM, MPI or on a TPU pod."""
+    """On several hosts, the same command on each: HOST:PORT of process 0, or auto (SLURM, Open MPI, TPU pods)."""
     processes: int | None = None
     """How many processes there are (auto knows)."""
     process: int | None = None
@@ -153,7 +153,8 @@ class Config:
                 _require(number is None, name, number, "left out unless --coordinator names a host")
         else:
             host, _, port = self.run.coordinator.rpartition(":")
-            _require(bool(host) and port.isdigit(), "coordinator", self.run.coordinator, "HOST:PORT or auto")
+            numbered = port.isdecimal() and 1 <= int(port) <= 65535
+            _require(bool(host) and numbered, "coordinator", self.run.coordinator, "HOST:PORT or auto")
             _require((processes or 0) >= 1, "processes", processes, "a whole number of at least 1 with a --coordinator")
             numbers = range(processes or 0)
             _require(process in numbers, "process", process, f"a whole number in [0, {len(numbers) - 1}]")

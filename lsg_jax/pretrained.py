@@ -122,6 +122,8 @@ def export_torch(run: Run, path: str | Path) -> None:
     model = models.create(run.config.model, len(run.class_names))
     if not isinstance(model, ResNet):
         raise ValueError(f"only residual networks can be exported, and the run's model is {run.config.model!r}")
+    if run.image_shape[-1] != 3:
+        raise ValueError(f"the layout is of networks for 3 channels, and the run's images have {run.image_shape[-1]}")
     variables = flatten_dict({"params": run.params, "batch_stats": run.batch_stats})
     places = _places(model.blocks)
     tensors = {name: np.array(_theirs(np.asarray(variables[place])), order="C") for name, place in places.items()}
@@ -232,7 +234,7 @@ def _torch(path: Path) -> Any:
             raise ImportError
     except ImportError as error:
         raise ValueError(
-            f"{path} needs PyTorch 2.6 or newer, which is not installed: pip install 'lsg-jax[torch]', "
+            f"{path} needs PyTorch 2.6 or newer, which is not installed: pip install -e '.[torch]', "
             "or use a .safetensors file"
         ) from error
     return torch

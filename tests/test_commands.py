@@ -58,6 +58,8 @@ def run(monkeypatch, *arguments, default=digits.DEFAULT):
         (["--coordinator=a:1"], "--processes must be a whole number of at least 1 with a --coordinator, got None"),
         (["--coordinator=a:1", "--processes=2", "--process=2"], "--process must be a whole number in [0, 1], got 2"),
         (["--coordinator=here", "--processes=2", "--process=1"], "--coordinator must be HOST:PORT or auto, got here"),
+        (["--coordinator=a:b", "--processes=2", "--process=1"], "--coordinator must be HOST:PORT or auto, got a:b"),
+        (["--coordinator=a:70000", "--processes=2", "--process=1"], "got a:70000"),
         (["--colour=red"], "--colour"),
         (["--data-dir=somewhere"], "leave out --data-dir somewhere"),
     ],

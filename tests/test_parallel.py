@@ -157,6 +157,22 @@ def test_a_process_that_fails_ends_the_others(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_processes_with_different_settings_are_refused(tmp_path):
+    coordinator = address()
+    command = (
+        "-m",
+        "experiments.digits",
+        f"--output={tmp_path / 'run'}",
+        f"--coordinator={coordinator}",
+        "--processes=2",
+    )
+    both = [start(1, *command, f"--process={process}", f"--seed={process}") for process in range(2)]
+    finished = [finish(each) for each in both]
+    assert all(each.returncode != 0 for each in finished)
+    assert any("started with different settings" in each.stderr for each in finished)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("path", ["std", "lsg"])
 def test_the_epoch_program_for_gpu_and_tpu_has_no_host_callback(path):
     config = Config(model="resnet20", data=DataConfig(dataset="digits")).resolve(49_920, 10, 64)

@@ -13,7 +13,7 @@ import optax
 import pytest
 from scipy.special import softmax
 
-from lsg_jax import data, gates, load_run, losses, models, save_run
+from lsg_jax import checkpoint, data, gates, load_run, losses, models, save_run
 from lsg_jax.checkpoint import Checkpoints
 from lsg_jax.config import Config, DataConfig, OptimizerConfig
 from lsg_jax.training import folder as folders
@@ -467,6 +467,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_too(tmp_path, item)
     with pytest.raises(ValueError, match=r"checkpoints/12 is damaged .* remove it to go back to step 9"):
         load_run(tmp_path)
     assert load_run(tmp_path / "checkpoints" / "9").history[-1]["epoch"] == 2
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
+    config, dataset = tiny_run()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_FORMAT", 1)
+        loop.fit(config, dataset, tmp_path)
+    for open_again in (lambda: load_run(tmp_path), lambda: loop.fit(config, dataset, tmp_path)):
+        with pytest.raises(ValueError, match="is of format 1, and this version reads format 2"):
+            open_again()
 
 
 def test_a_run_folder_may_be_named_by_a_number(tmp_path):

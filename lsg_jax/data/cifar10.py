@@ -48,7 +48,9 @@ def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str
             return arrays, CLASSES
     arrays = _decode(data_dir, source)
     arrays["statistics"] = channel_statistics(arrays["train_images"])
-    any(_write(folder, arrays) for folder in folders)
+    for folder in folders:
+        if _write(folder, arrays) and (kept := _read(folder)) is not None:
+            return kept, CLASSES
     return arrays, CLASSES
 
 

@@ -1,4 +1,4 @@
-"""Data sets by name, each a pair of uint8 splits in memory."""
+"""Data sets by name, each a pair of uint8 splits."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from lsg_jax import gates, losses, models, pretrained
+from lsg_jax.checkpoint import describe
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
 from lsg_jax.training import parallel, schedule
@@ -73,6 +74,8 @@ def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> lis
 def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[list[dict[str, Any]]]:
     """Runs that differ in their seeds alone are stacked: every array of state, key and loss has them as first axis."""
     config, epochs, batch_size = configs[0], configs[0].optimizer.epochs, configs[0].optimizer.batch_size
+    described = describe(config, dataset, [])["data"]
+    parallel.check_same(config.settings() | {"seeds": len(configs), "folder": str(paths[0]), "data": described})
     mesh = parallel.mesh()
     if batch_size % mesh.size:
         raise ValueError(

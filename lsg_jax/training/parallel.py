@@ -3,6 +3,10 @@
 The devices may belong to several processes, on one host or many. Each runs the same program; the first alone writes.
 """
 
+import hashlib
+import json
+from typing import Any
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -23,6 +27,8 @@ def join(coordinator: str, processes: int | None, process: int | None) -> None:
     Raises:
       ValueError: where JAX cannot join them.
     """
+    # JAX's own SIGTERM handler would take the place of ours.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(None if coordinator == "auto" else coordinator, processes, process)
     except Exception as error:  # whatever the transport raises
@@ -40,6 +46,16 @@ def largest(value: float) -> float:
     if jax.process_count() == 1:
         return value
     return float(np.max(multihost_utils.process_allgather(np.float32(value))))
+
+
+def check_same(settings: dict[str, Any]) -> None:
+    """Raises ValueError, in each process, where they do not all have the same ``settings``; every one has to ask."""
+    if jax.process_count() == 1:
+        return
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).digest()
+    gathered = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
+    if (gathered != gathered[0]).any():
+        raise ValueError("the processes were started with different settings or data; start the same command on each")
 
 
 def mesh() -> Mesh:
