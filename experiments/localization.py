@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import softmax
 
 from experiments import claims
 from experiments.claims import Claim, Network
@@ -14,7 +15,7 @@ EXAMPLES = 1000  # whose curves are measured
 def measure(networks: list[Network]) -> Claim:
     """Returns class activation maps of chosen examples, and curves and areas over the first test images."""
     names, first = networks[0].run.class_names, networks[0]
-    probabilities = [np.asarray(_softmax(network.logits)) for network in networks]
+    probabilities = [softmax(network.logits, axis=1) for network in networks]
     chosen = localization.median_examples(first.labels, *probabilities)
     shown, certain, curves, numbers = {}, {}, {}, {}
     images, labels = first.images[:EXAMPLES], first.labels[:EXAMPLES]
@@ -51,11 +52,6 @@ def measure(networks: list[Network]) -> Claim:
 def _maps(network: Network, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     maps, kernel = jnp.asarray(network.run.feature_maps(images)), jnp.asarray(network.linear[0])
     return np.asarray(localization.class_activation_maps(maps, kernel, jnp.asarray(labels), images.shape[1:3]))
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def activation_maps(
       names: the classes, N.
     """
     rows, panels = -(-len(images) // 2), 1 + len(maps)
-    figure = Figure(figsize=(2.6 * panels + 1, 1.65 * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(2.6 * panels + 1, 1.55 * rows + 0.3), layout="constrained")
     gap = [1] * panels + [0.1] + [1] * panels
     grid = figure.subplots(rows, 2 * panels + 1, squeeze=False, width_ratios=gap)
     for axis in grid.ravel():
@@ -82,7 +82,7 @@ def activation_maps(
         for axis, (network, overlays) in zip(axes[example, 1:], maps.items(), strict=True):
             axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             picture = axis.imshow(overlays[example], cmap="viridis", vmin=0, vmax=1, alpha=0.6)
-            axis.set_title(f"{network}\n{probabilities[network][example]:.2f}", fontsize=7)
+            axis.set_title(f"{network}: {probabilities[network][example]:.2f}", fontsize=6)
     bar = figure.colorbar(picture, ax=list(grid.ravel()), fraction=0.03, aspect=40, ticks=[0, 1])
     bar.ax.set_yticklabels(["least", "most"], fontsize=8)
     bar.set_label("activation for the class, each map on its own scale", fontsize=8)
