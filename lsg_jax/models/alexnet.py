@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 
 from lsg_jax.models.network import Conv, GatedNetwork
+from lsg_jax.models.normalization import BatchNorm
 
 
 class AlexNet(GatedNetwork):
@@ -25,13 +26,13 @@ class AlexNet(GatedNetwork):
 
     def setup(self) -> None:
         self.convs = [Conv(width, dtype=self.dtype) for width in self.widths]
-        self.norms = [nn.BatchNorm(momentum=0.9, axis_name=self.batch_axis, dtype=self.dtype) for _ in self.widths]
+        self.norms = [BatchNorm(self.batch_axis) for _ in self.widths]
         self.classifier = nn.Dense(self.num_classes)
 
     def feature_maps(self, images: jax.Array, train: bool = False) -> jax.Array:
         maps = images
         for layer, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            maps = nn.relu(norm(conv(maps), use_running_average=not train))
+            maps = nn.relu(norm(conv(maps), train))
             if layer < 2:
                 maps = max_pool(maps)
         return maps

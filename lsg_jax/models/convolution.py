@@ -27,7 +27,7 @@ def convolution(images: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Ar
     Output pixel (i, j) is centred on input pixel (stride i, stride j), as in PyTorch with padding 1 for a 3x3 kernel.
     XLA's 'SAME' is that at stride 1 only: at stride 2 it centres on odd pixels where the size is even.
     """
-    cpu = native.convolution if _uses_kernels(images) else _unfused_convolution
+    cpu = native.convolution if native.takes(images) else _unfused_convolution
     return lax.platform_dependent(
         images, kernel, cpu=partial(cpu, stride=stride), default=partial(_xla_convolution, stride=stride)
     )
@@ -38,17 +38,13 @@ def _forward(images, kernel, stride):
 
 
 def _backward(stride, residuals, cotangent):
-    cpu = native.gradients if _uses_kernels(residuals[0]) else _patch_gradients
+    cpu = native.gradients if native.takes(residuals[0]) else _patch_gradients
     return lax.platform_dependent(
         *residuals, cotangent, cpu=partial(cpu, stride=stride), default=partial(_xla_gradients, stride=stride)
     )
 
 
 convolution.defvjp(_forward, _backward)
-
-
-def _uses_kernels(images: jax.Array) -> bool:
-    return images.dtype == jnp.float32 and jax.default_backend() == "cpu" and native.available()
 
 
 def _padding(kernel: jax.Array) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from lsg_jax import cache
 
 _SOURCES = sorted(Path(__file__).with_name("kernels").iterdir())
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-w")
-_FUNCTIONS = ("convolution", "input_gradient", "weight_gradient")
+_FUNCTIONS = ("convolution", "input_gradient", "weight_gradient", "channel_sums")
 
 
 @functools.cache
@@ -37,28 +37,42 @@ def available() -> bool:
     return True
 
 
+def takes(array: jax.Array) -> bool:
+    """Tells whether the kernels take arrays like ``array`` here."""
+    return array.dtype == jnp.float32 and jax.default_backend() == "cpu" and available()
+
+
 def convolution(images: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     """Returns the convolution f32[B, H', W', O] of images f32[B, H, W, I] with kernel f32[h, w, I, O]."""
     height, width = (-(-size // stride) for size in images.shape[1:3])
     shape = (images.shape[0], height, width, kernel.shape[3])
-    return _call("convolution", shape, images, kernel, kernel.shape, stride)
+    return _call("convolution", shape, images, kernel, **_placement(kernel.shape, stride))
 
 
 def gradients(
     images: jax.Array, kernel: jax.Array, cotangent: jax.Array, *, stride: int
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the gradients of ``convolution`` with respect to images and kernel, contracted with ``cotangent``."""
+    placement = _placement(kernel.shape, stride)
     return (
-        _call("input_gradient", images.shape, cotangent, kernel, kernel.shape, stride),
-        _call("weight_gradient", kernel.shape, images, cotangent, kernel.shape, stride),
+        _call("input_gradient", images.shape, cotangent, kernel, **placement),
+        _call("weight_gradient", kernel.shape, images, cotangent, **placement),
     )
 
 
-def _call(name, out_shape, first, second, kernel_shape, stride):
+def channel_sums(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Returns the sums of a and of a b, both f32[B, H, W, K], over all but the last axis, f32[2, K]."""
+    return _call("channel_sums", (2, a.shape[-1]), a, b)
+
+
+def _placement(kernel_shape, stride):
     top, left = ((size - 1) // 2 for size in kernel_shape[:2])
+    return {"stride": np.int64(stride), "top": np.int64(top), "left": np.int64(left)}
+
+
+def _call(name, out_shape, first, second, **attributes):
     out = jax.ShapeDtypeStruct(out_shape, jnp.float32)
-    call = jax.ffi.ffi_call(f"lsg_{name}", out, vmap_method="broadcast_all")
-    return call(first, second, stride=np.int64(stride), top=np.int64(top), left=np.int64(left))
+    return jax.ffi.ffi_call(f"lsg_{name}", out, vmap_method="broadcast_all")(first, second, **attributes)
 
 
 def _library(compiler: str) -> Path:

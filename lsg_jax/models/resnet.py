@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lsg_jax.models.network import Conv, GatedNetwork
+from lsg_jax.models.normalization import BatchNorm
 
 
 class ResidualBlock(nn.Module):
@@ -23,12 +24,12 @@ class ResidualBlock(nn.Module):
         shortcut = maps[:, :: self.stride, :: self.stride]
         missing = self.filters - maps.shape[-1]
         shortcut = jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
-        norm = partial(nn.BatchNorm, not train, momentum=0.9, axis_name=self.batch_axis, dtype=self.dtype)
+        norm = partial(BatchNorm, self.batch_axis)
         conv = partial(Conv, self.filters, dtype=self.dtype)
         maps = conv(self.stride, name="conv1")(maps)
-        maps = nn.relu(norm(name="norm1")(maps))
+        maps = nn.relu(norm(name="norm1")(maps, train))
         maps = conv(name="conv2")(maps)
-        maps = norm(name="norm2")(maps)
+        maps = norm(name="norm2")(maps, train)
         return nn.relu(maps + shortcut)
 
 
@@ -48,7 +49,7 @@ class ResNet(GatedNetwork):
 
     def setup(self) -> None:
         self.stem = Conv(self.widths[0], dtype=self.dtype)
-        self.stem_norm = nn.BatchNorm(momentum=0.9, axis_name=self.batch_axis, dtype=self.dtype)
+        self.stem_norm = BatchNorm(self.batch_axis)
         self.stages = [
             ResidualBlock(
                 width,
@@ -63,7 +64,7 @@ class ResNet(GatedNetwork):
         self.classifier = nn.Dense(self.num_classes)
 
     def feature_maps(self, images: jax.Array, train: bool = False) -> jax.Array:
-        maps = nn.relu(self.stem_norm(self.stem(images), use_running_average=not train))
+        maps = nn.relu(self.stem_norm(self.stem(images), train))
         for block in self.stages:
             maps = block(maps, train)
         return maps

@@ -110,16 +110,16 @@ void GatherImages(const Gather& gather, const float* in, const Shape& in_shape, 
   }
 }
 
-inline void RunGather(ffi::ThreadPool& pool, const Gather& gather, const float* in, const Shape& in_shape, float* out,
+inline void RunGather(const Threads& threads, const Gather& gather, const float* in, const Shape& in_shape, float* out,
                       const Shape& out_shape) {
   const Index blocks = Blocks(out_shape.channels);
   const bool narrow = out_shape.columns / gather.step <= kAccumulators / 4;
   const auto images = blocks % 4 == 0 && narrow ? GatherImages<4> : blocks % 2 == 0 ? GatherImages<2> : GatherImages<1>;
-  ForImages(pool, out_shape.images,
+  ForImages(threads, out_shape.images,
             [&](Index begin, Index end) { images(gather, in, in_shape, out, out_shape, begin, end); });
 }
 
-inline void DirectConvolution(ffi::ThreadPool& pool, const float* images, const Shape& in_shape, const float* weights,
+inline void DirectConvolution(const Threads& threads, const float* images, const Shape& in_shape, const float* weights,
                               const Kernel& kernel, const Placement& place, float* out, const Shape& out_shape) {
   const Index padded = Blocks(kernel.outputs) * kLanes, tap_size = kernel.inputs * padded;
   std::vector<float> packed(kernel.taps() * tap_size);
@@ -131,11 +131,11 @@ inline void DirectConvolution(ffi::ThreadPool& pool, const float* images, const 
     phase.taps.push_back(
         {tap / kernel.columns - place.top, tap % kernel.columns - place.left, packed.data() + tap * tap_size});
   }
-  RunGather(pool, {{phase}, place.stride, 1, kernel.margin()}, images, in_shape, out, out_shape);
+  RunGather(threads, {{phase}, place.stride, 1, kernel.margin()}, images, in_shape, out, out_shape);
 }
 
 // Each remainder of an input pixel modulo the stride is reached by its own taps, and by no other.
-inline void DirectInputGradient(ffi::ThreadPool& pool, const float* cotangent, const Shape& out_shape,
+inline void DirectInputGradient(const Threads& threads, const float* cotangent, const Shape& out_shape,
                                 const float* weights, const Kernel& kernel, const Placement& place, float* gradient,
                                 const Shape& in_shape) {
   const Index padded = Blocks(kernel.inputs) * kLanes, tap_size = kernel.outputs * padded;
@@ -160,7 +160,7 @@ inline void DirectInputGradient(ffi::ThreadPool& pool, const float* cotangent, c
       phases.push_back(phase);
     }
   }
-  RunGather(pool, {phases, 1, place.stride, kernel.margin()}, cotangent, out_shape, gradient, in_shape);
+  RunGather(threads, {phases, 1, place.stride, kernel.margin()}, cotangent, out_shape, gradient, in_shape);
 }
 
 // Adds the weight gradient of images [begin, end) to `total`, [taps][inputs][padded outputs].
@@ -203,14 +203,14 @@ void AddWeightGradient(const float* images, const Shape& in_shape, const float* 
   }
 }
 
-inline void DirectWeightGradient(ffi::ThreadPool& pool, const float* images, const Shape& in_shape,
+inline void DirectWeightGradient(const Threads& threads, const float* images, const Shape& in_shape,
                                  const float* cotangent, const Shape& out_shape, const Kernel& kernel,
                                  const Placement& place, float* gradient) {
   const Index padded = Blocks(kernel.outputs) * kLanes, rows = kernel.taps() * kernel.inputs;
   const auto add = kernel.inputs <= 4                  ? AddWeightGradient<4, 1>
                    : Blocks(kernel.outputs) % 2 == 0 ? AddWeightGradient<kAccumulators / 2, 2>
                                                        : AddWeightGradient<kAccumulators, 1>;
-  const auto total = SumOverImages(pool, in_shape.images, rows * padded, [&](Index begin, Index end, float* part) {
+  const auto total = SumOverImages(threads, in_shape.images, rows * padded, [&](Index begin, Index end, float* part) {
     add(images, in_shape, cotangent, out_shape, kernel, place, begin, end, part);
   });
   for (Index row = 0; row < rows; ++row) {

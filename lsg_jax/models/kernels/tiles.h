@@ -68,8 +68,14 @@ struct Tile {
   }
 };
 
+// The threads that may work on something: those of a pool, or the caller alone.
+struct Threads {
+  ffi::ThreadPool* pool;
+  Index count;
+};
+
 // Runs task(0) to task(tasks - 1). The caller works too, so a pool that is busy elsewhere cannot block it.
-inline void Parallel(ffi::ThreadPool& pool, Index tasks, const std::function<void(Index)>& task) {
+inline void Parallel(const Threads& threads, Index tasks, const std::function<void(Index)>& task) {
   struct Progress {
     std::atomic<Index> next{0};
     Index finished = 0;
@@ -84,8 +90,8 @@ inline void Parallel(ffi::ThreadPool& pool, Index tasks, const std::function<voi
       if (++progress->finished == tasks) progress->all_finished.notify_all();
     }
   };
-  for (Index helper = 1; helper < std::min<Index>(pool.num_threads(), tasks); ++helper) {
-    pool.Schedule(std::function<void()>(work));
+  for (Index helper = 1; helper < std::min(threads.count, tasks); ++helper) {
+    threads.pool->Schedule(std::function<void()>(work));
   }
   work();
   std::unique_lock<std::mutex> lock(progress->mutex);
@@ -94,24 +100,24 @@ inline void Parallel(ffi::ThreadPool& pool, Index tasks, const std::function<voi
 
 // Splits `images` into `ranges` and runs task(range, begin, end) for each.
 template <typename Task>
-void ParallelRanges(ffi::ThreadPool& pool, Index ranges, Index images, const Task& task) {
-  Parallel(pool, ranges, [&](Index range) { task(range, range * images / ranges, (range + 1) * images / ranges); });
+void ParallelRanges(const Threads& threads, Index ranges, Index images, const Task& task) {
+  Parallel(threads, ranges, [&](Index range) { task(range, range * images / ranges, (range + 1) * images / ranges); });
 }
 
 // Runs task(begin, end) for ranges of `images`, a few a thread.
 template <typename Task>
-void ForImages(ffi::ThreadPool& pool, Index images, const Task& task) {
-  const Index ranges = std::min<Index>(images, 4 * pool.num_threads());
-  ParallelRanges(pool, ranges, images, [&](Index, Index begin, Index end) { task(begin, end); });
+void ForImages(const Threads& threads, Index images, const Task& task) {
+  const Index ranges = std::min(images, 4 * threads.count);
+  ParallelRanges(threads, ranges, images, [&](Index, Index begin, Index end) { task(begin, end); });
 }
 
 // Returns the sum of what add(begin, end, total) adds to `size` zeros for each range of `images`. They are split the
 // same way each time, and the parts summed in order, so that the sum is the same, bit for bit.
 template <typename Add>
-std::vector<float> SumOverImages(ffi::ThreadPool& pool, Index images, Index size, const Add& add) {
-  const Index ranges = std::min<Index>(images, pool.num_threads());
+std::vector<float> SumOverImages(const Threads& threads, Index images, Index size, const Add& add) {
+  const Index ranges = std::min<Index>(images, threads.pool->num_threads());
   std::vector<float> totals(ranges * size);
-  ParallelRanges(pool, ranges, images,
+  ParallelRanges(threads, ranges, images,
                  [&](Index range, Index begin, Index end) { add(begin, end, totals.data() + range * size); });
   for (Index range = 1; range < ranges; ++range) {
     for (Index index = 0; index < size; ++index) totals[index] += totals[range * size + index];

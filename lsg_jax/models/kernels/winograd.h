@@ -150,7 +150,7 @@ void WinogradImages(const float* in, const Shape& in_shape, const std::vector<fl
 
 // With weights [row][column][in][out] as at(row, column, in, out).
 template <typename At>
-void Winograd(ffi::ThreadPool& pool, const float* in, const Shape& in_shape, const At& at, float* out,
+void Winograd(const Threads& threads, const float* in, const Shape& in_shape, const At& at, float* out,
               const Shape& out_shape) {
   std::vector<float> weights;
   for (Index product = 0; product < kProducts; ++product) {
@@ -170,25 +170,25 @@ void Winograd(ffi::ThreadPool& pool, const float* in, const Shape& in_shape, con
   const auto images = blocks % 4 == 0 && positions <= kAccumulators / 4 ? WinogradImages<4>
                       : blocks % 2 == 0                                 ? WinogradImages<2>
                                                                         : WinogradImages<1>;
-  ForImages(pool, in_shape.images,
+  ForImages(threads, in_shape.images,
             [&](Index begin, Index end) { images(in, in_shape, weights, out, out_shape, begin, end); });
 }
 
-inline void WinogradConvolution(ffi::ThreadPool& pool, const float* images, const Shape& in_shape,
+inline void WinogradConvolution(const Threads& threads, const float* images, const Shape& in_shape,
                                 const float* weights, const Kernel& kernel, float* out, const Shape& out_shape) {
   const auto at = [&](Index row, Index column, Index input, Index output) {
     return weights[((row * 3 + column) * kernel.inputs + input) * kernel.outputs + output];
   };
-  Winograd(pool, images, in_shape, at, out, out_shape);
+  Winograd(threads, images, in_shape, at, out, out_shape);
 }
 
 // A convolution with the kernel turned around, from outputs to inputs.
-inline void WinogradInputGradient(ffi::ThreadPool& pool, const float* cotangent, const Shape& out_shape,
+inline void WinogradInputGradient(const Threads& threads, const float* cotangent, const Shape& out_shape,
                                   const float* weights, const Kernel& kernel, float* gradient, const Shape& in_shape) {
   const auto at = [&](Index row, Index column, Index output, Index input) {
     return weights[(((2 - row) * 3 + 2 - column) * kernel.inputs + input) * kernel.outputs + output];
   };
-  Winograd(pool, cotangent, out_shape, at, gradient, in_shape);
+  Winograd(threads, cotangent, out_shape, at, gradient, in_shape);
 }
 
 // Adds the gradient of images [begin, end) in the combined weights, [product][row][input][output], to `total`.
@@ -226,13 +226,13 @@ void AddWinogradGradient(const float* images, const Shape& in_shape, const float
   }
 }
 
-inline void WinogradWeightGradient(ffi::ThreadPool& pool, const float* images, const Shape& in_shape,
+inline void WinogradWeightGradient(const Threads& threads, const float* images, const Shape& in_shape,
                                    const float* cotangent, const Shape& out_shape, const Kernel& kernel,
                                    float* gradient) {
   const Index size = kernel.inputs * kernel.outputs;
   const auto add = Blocks(kernel.outputs) % 2 == 0 ? AddWinogradGradient<2> : AddWinogradGradient<1>;
   const auto total = SumOverImages(
-      pool, in_shape.images, kProducts * 3 * size,
+      threads, in_shape.images, kProducts * 3 * size,
       [&](Index begin, Index end, float* part) { add(images, in_shape, cotangent, out_shape, begin, end, part); });
   for (Index row = 0; row < 3; ++row) {
     for (Index column = 0; column < 3; ++column) {
