@@ -123,6 +123,7 @@ def describe(config: Config, dataset: Dataset, history: list[dict[str, Any]]) ->
         "image_shape": list(dataset.train.images.shape[1:]),
         "mean": list(dataset.mean),
         "std": list(dataset.std),
+        "digest": dataset.digest(),
     }
     return {"format": _FORMAT, "config": config.to_json(), "data": data, "history": history}
 

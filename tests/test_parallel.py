@@ -68,12 +68,13 @@ cli.main(lambda: cli.train(digits.DEFAULT, ""))
 """
 
 
-def start(devices, *command):
+def start(devices, *command, folder=None):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": os.path.dirname(__file__)}
     return subprocess.Popen(
         [sys.executable, *map(str, command)],
         env=environment,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -171,6 +172,31 @@ def test_processes_with_different_settings_are_refused(tmp_path):
     assert all(each.returncode != 0 for each in finished)
     assert any("started with different settings" in each.stderr for each in finished)
     assert not (tmp_path / "run").exists()
+
+
+def test_processes_that_do_not_share_the_folder_are_refused(tmp_path):
+    command = ("-m", "experiments.digits", "--output=run", f"--coordinator={address()}", "--processes=2")
+    both = []
+    for process in range(2):
+        (tmp_path / str(process)).mkdir()
+        both.append(start(1, *command, f"--process={process}", folder=tmp_path / str(process)))
+    finished = [finish(each) for each in both]
+    assert all(each.returncode != 0 for each in finished)
+    assert any("the processes do not share run; choose an --output on storage" in each.stderr for each in finished)
+    assert not list(tmp_path.rglob("shared-*"))
+
+
+def test_a_coordinator_that_cannot_be_reached_is_named(monkeypatch):
+    monkeypatch.setattr(parallel, "_SECONDS_TO_JOIN", 0)
+    for coordinator in (address(), "no-such-host.invalid:1234"):
+        with pytest.raises(ValueError, match=f"--coordinator {coordinator} cannot be reached"):
+            parallel.join(coordinator, 2, 1)
+
+
+def test_auto_without_a_cluster_says_so():
+    finished = finish(start(1, "-m", "experiments.digits", "--coordinator=auto"))
+    assert finished.returncode == 2
+    assert "--coordinator auto found no cluster" in finished.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("path", ["std", "lsg"])

@@ -435,8 +435,14 @@ def test_a_run_without_its_config_file_goes_on(tmp_path):
 def test_other_data_are_refused(tmp_path):
     config, dataset = tiny_run()
     loop.fit(config, dataset, tmp_path)
-    with pytest.raises(ValueError, match="other data"):
-        loop.fit(config, dataset._replace(mean=(0.5,)), tmp_path)
+    train = dataset.train
+    for other in (
+        dataset._replace(mean=(0.5,)),
+        dataset._replace(train=train._replace(labels=train.labels[::-1].copy())),
+        dataset._replace(test=dataset.test._replace(images=dataset.test.images // 2)),
+    ):
+        with pytest.raises(ValueError, match="other data"):
+            loop.fit(config, other, tmp_path)
 
 
 def test_a_diverged_state_is_not_saved(tmp_path):

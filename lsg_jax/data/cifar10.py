@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import shutil
 import urllib.request
 from functools import partial
 from pathlib import Path
@@ -124,6 +125,7 @@ def _write(folder: Path, arrays: dict[str, np.ndarray]) -> bool:
         for key, array in arrays.items():
             cache.publish(folder / f"{key}.npy", partial(save, array))
     except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
         return False
     logging.getLogger(__name__).info("CIFAR-10 is decoded once; its arrays are kept in %s", folder)
     return True

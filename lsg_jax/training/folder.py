@@ -40,6 +40,7 @@ class RunFolder:
                 stack.enter_context(_exclusive(self.path))
                 settings = json.dumps(self._config.to_json(), indent=2) + "\n"
                 cache.publish(self.path / "config.json", lambda file: file.write_text(settings))
+            parallel.check_shared(self.path)
             self._checkpoints = Checkpoints(self.path / "checkpoints")
             stack.callback(self._checkpoints.close)
             self._stack = stack.pop_all()
@@ -58,14 +59,16 @@ class RunFolder:
 
         For None it goes back to the start and returns ``templates``. It comes before the first ``save`` or ``record``.
         """
-        self._checkpoints.discard_after(step)
-        if step is not None:
-            saved = self._checkpoints.describe(step)
+        saved = None if step is None else self._checkpoints.describe(step)
+        if saved is not None:
             self.history = saved["history"]
             if saved["data"] != describe(self._config, self._dataset, [])["data"]:
                 raise ValueError(
-                    f"{self.path} was trained on other data (its mean or classes differ); choose another --output"
+                    f"{self.path} was trained on other data (its examples, their order or its classes differ); "
+                    "choose another --output"
                 )
+        self._checkpoints.discard_after(step)
+        if step is not None:
             templates = self._checkpoints.restore(step, **templates)
         if parallel.is_first():
             lines = "".join(json.dumps(line) + "\n" for line in self.history)

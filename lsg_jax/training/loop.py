@@ -253,7 +253,7 @@ def _evaluate(state: TrainState, test: Images, dataset: Dataset, mesh: Mesh) -> 
     """Returns accuracy and cross entropy of both paths, one value a run."""
     zero = np.zeros(state.step.shape, np.float32)
     totals: Any = {path: {"correct": zero, "cross_entropy": zero} for path in ("std", "lsg")}
-    batch_size = -(-_EVALUATION_BATCH // mesh.size) * mesh.size
+    batch_size = -(-min(_EVALUATION_BATCH, len(test.labels)) // mesh.size) * mesh.size
     segment = partial(
         evaluate_segment,
         mesh=mesh,

@@ -5,6 +5,11 @@ The devices may belong to several processes, on one host or many. Each runs the 
 
 import hashlib
 import json
+import logging
+import secrets
+import socket
+import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
 REPLICATED, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
+_SECONDS_TO_JOIN = 120
 
 
 def join(coordinator: str, processes: int | None, process: int | None) -> None:
@@ -27,13 +33,43 @@ def join(coordinator: str, processes: int | None, process: int | None) -> None:
     Raises:
       ValueError: where JAX cannot join them.
     """
+    if coordinator != "auto" and process:
+        _await(coordinator)
     # JAX's own SIGTERM handler would take the place of ours.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(None if coordinator == "auto" else coordinator, processes, process)
     except Exception as error:  # whatever the transport raises
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise ValueError(f"process {process} could not join --coordinator {coordinator}: {lines[0]}") from error
+        if coordinator == "auto":
+            raise ValueError(
+                "--coordinator auto found no cluster that JAX knows (SLURM, Open MPI, a TPU pod); give "
+                f"--coordinator HOST:PORT with --processes and --process ({_first_line(error)})"
+            ) from error
+        raise ValueError(
+            f"process {process} could not join --coordinator {coordinator}: {_first_line(error)}"
+        ) from error
+
+
+def _await(coordinator: str) -> None:
+    """Waits until the coordinator answers: JAX's own wait for it ends, in vain, with the end of the process."""
+    host, _, port = coordinator.rpartition(":")
+    logging.getLogger(__name__).info("waiting up to %d s for --coordinator %s", _SECONDS_TO_JOIN, coordinator)
+    last = time.monotonic() + _SECONDS_TO_JOIN
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if isinstance(error, socket.gaierror) or time.monotonic() > last:
+                raise ValueError(
+                    f"--coordinator {coordinator} cannot be reached ({error.strerror or error}); start process 0 there "
+                    "and see that its port is open"
+                ) from error
+            time.sleep(0.5)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def is_first() -> bool:
@@ -56,6 +92,25 @@ def check_same(settings: dict[str, Any]) -> None:
     gathered = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
     if (gathered != gathered[0]).any():
         raise ValueError("the processes were started with different settings or data; start the same command on each")
+
+
+def check_shared(folder: Path) -> None:
+    """Raises ValueError, in each process, where they do not all see the same ``folder``; every one has to ask.
+
+    The first has made the folder before.
+    """
+    if jax.process_count() == 1:
+        return
+    number = int(multihost_utils.broadcast_one_to_all(np.int32(secrets.randbits(31))))
+    probe = folder / f"shared-{number}"
+    if is_first():
+        probe.touch()
+    multihost_utils.sync_global_devices("probe written")
+    missing = largest(not probe.exists())
+    if is_first():
+        probe.unlink()
+    if missing:
+        raise ValueError(f"the processes do not share {folder}; choose an --output on storage that all of them see")
 
 
 def mesh() -> Mesh:
