@@ -17,12 +17,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import results
+from benchmarks import results, turns
 from experiments import cli
 
 TITLES = {
-    "digits": "`experiments.digits`, caches filled, against it at revision {before}",
-    "digits-first": "the same with empty caches",
+    "digits": "`experiments.digits`, against itself at revision {before}",
     "seeds": "`experiments.digits --seeds=8` against one seed",
 }
 # Ends the process when the first step of training is about to run, all of it compiled.
@@ -51,7 +50,7 @@ class Options:
     """The revision to compare with."""
     data_dir: Path | None = None
     """The TFDS data directory that holds CIFAR-10."""
-    pairs: int = 5
+    pairs: turns.Pairs = 5
     """Turns of each side."""
 
 
@@ -92,13 +91,10 @@ def measure(options: Options) -> dict[str, Any]:
         stage.seconds(*start)
         found: dict[str, dict[str, list[float]]] = {name: {"ours": [], "theirs": []} for name in TITLES}
         found["start"] = {"ours": []}
-        for turn in tqdm(range(options.pairs), "turns", leave=False, disable=None):
+        for _ in tqdm(range(options.pairs), "turns", leave=False, disable=None):
             one = stage.seconds(*digits)
-            before = stage.seconds(*digits, project="before", cache_name="before-cache")
             found["digits"]["ours"].append(one)
-            found["digits"]["theirs"].append(before)
-            found["digits-first"]["ours"].append(stage.seconds(*digits, cache_name=f"empty{turn}"))
-            found["digits-first"]["theirs"].append(before)
+            found["digits"]["theirs"].append(stage.seconds(*digits, project="before", cache_name="before-cache"))
             found["seeds"]["ours"].append(stage.seconds(*digits, "--seeds=8"))
             found["seeds"]["theirs"].append(one)
             found["start"]["ours"].append(stage.seconds(*start))

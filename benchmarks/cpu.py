@@ -42,7 +42,7 @@ class Options:
     """The Python that has PyTorch (pip install -e '.[benchmark]')."""
     data_dir: Path | None = None
     """The TFDS data directory that holds CIFAR-10."""
-    pairs: int = 5
+    pairs: turns.Pairs = 5
     """Turns of each side."""
     steps: int = 10
     """Training steps a turn."""

@@ -8,6 +8,7 @@ images, and writes nothing.
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,7 @@ class Options:
     """The TFDS data directory that holds CIFAR-10."""
     output: Path = Path("runs/gpu")
     """Where the run folders of the 150 epochs go."""
-    pairs: int = 5
+    pairs: turns.Pairs = 5
     """Turns of each side."""
     epochs: int = 150
     """Of the runs with and without a gate that are timed from start to end."""
@@ -88,7 +89,9 @@ def whole_runs(options: Options) -> dict[str, Any]:
         if options.smoke:
             arguments += [f"--train-examples={EXAMPLES}", f"--holdout={EXAMPLES}", f"--batch-size={SMOKE_BATCH}"]
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "experiments.cifar10", *arguments], check=True)
+        status = subprocess.run([sys.executable, "-m", "experiments.cifar10", *arguments]).returncode
+        if status:
+            raise ValueError(f"experiments.cifar10 {shlex.join(arguments)} ended with status {status}")
         lines = (output / "metrics.jsonl").read_text().splitlines()
         found[gate] = {"seconds": time.perf_counter() - began, "epochs": len(lines), "last": json.loads(lines[-1])}
     return found

@@ -21,7 +21,7 @@ import sklearn
 from sklearn.feature_selection import mutual_info_classif
 from tqdm import tqdm
 
-from benchmarks import results
+from benchmarks import results, turns
 from experiments import cli
 from lsg_jax import data, gates, load_run, losses, metrics
 from lsg_jax.models import GatedNetwork
@@ -41,7 +41,7 @@ class Options:
     """The run folder of a network trained on CIFAR-10."""
     data_dir: Path | None = None
     """The TFDS data directory that holds CIFAR-10."""
-    pairs: int = 5
+    pairs: turns.Pairs = 5
     """Turns of each side."""
 
 

@@ -7,9 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 PROJECT = Path(__file__).parents[1]
+
+
+def _at_least_one(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError(f"must be at least 1, got {number}")
+    return number
+
+
+Pairs = Annotated[int, tyro.conf.arg(constructor=_at_least_one)]
 
 
 @contextmanager

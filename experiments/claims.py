@@ -1,6 +1,7 @@
 """What the commands of the paper's claims share: the network under study, what a claim is, and how one is written."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -122,9 +123,22 @@ def open_networks(run: Path, against: Path | None, data_dir: Path | None) -> lis
     return networks
 
 
+def to_json(content: Any) -> str:
+    """Returns ``content`` as JSON, with null for NaN, which is what a class without images measures."""
+    return json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n"
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _without_nan(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return list(map(_without_nan, content))
+    return None if isinstance(content, float) and math.isnan(content) else content
+
+
 def write(claim: Claim, folder: Path) -> None:
     """Writes NAME.json and the pictures."""
-    content = json.dumps({"title": claim.title, "caption": claim.caption, "numbers": claim.numbers}, indent=1) + "\n"
+    content = to_json({"title": claim.title, "caption": claim.caption, "numbers": claim.numbers})
     cache.publish(folder / f"{claim.name}.json", lambda file: file.write_text(content))
     for name, figure in claim.figures.items():
         cli.save_figure(figure, folder / f"{name}.png")

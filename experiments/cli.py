@@ -31,7 +31,7 @@ def main(command: Callable[[], None]) -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
     ours = logging.getLogger("lsg_jax")
     ours.setLevel(logging.INFO)
-    ours.addHandler(logging.StreamHandler())
+    ours.handlers = [logging.StreamHandler()]
     ours.propagate = False
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"programs-{cache.processor()}"))

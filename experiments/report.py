@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +92,7 @@ def page(networks: list[Network], found: list[Claim]) -> str:
 
 
 def _section(claim: Claim) -> str:
-    numbers = base64.b64encode(json.dumps(claim.numbers, indent=1).encode()).decode()
+    numbers = base64.b64encode(claims.to_json(claim.numbers).encode()).decode()
     pictures = "".join(
         f'<figure><img alt="{html.escape(claim.title)}" src="data:image/png;base64,{_png(figure)}"></figure>'
         for figure in claim.figures.values()
@@ -152,7 +151,7 @@ def report(options: Options) -> None:
         "networks": [network.name for network in networks],
         "claims": {claim.name: {"title": claim.title, "numbers": claim.numbers} for claim in found},
     }
-    content = {"report.html": page(networks, found), "report.json": json.dumps(measured, indent=1) + "\n"}
+    content = {"report.html": page(networks, found), "report.json": claims.to_json(measured)}
     for name, text in content.items():
         cache.publish(folder / name, partial(Path.write_text, data=text))
         print(folder / name)

@@ -131,3 +131,8 @@ def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
     assert [numbers["threshold 0.5"]["by class"][str(each)]["mean"] for each in range(10)] == alone
     with pytest.raises(ValueError, match="at least two run folders"):
         ownership.count(ownership.Options((runs / "learned",), tmp_path / "ownership.json"))
+
+
+def test_a_class_without_images_is_null_in_json():
+    written = claims.to_json({"recall": {"a": float("nan"), "b": 0.5}, "rows": [float("nan"), 1]})
+    assert json.loads(written, parse_constant=pytest.fail) == {"recall": {"a": None, "b": 0.5}, "rows": [None, 1]}
