@@ -42,16 +42,14 @@ cli.main(lambda: cli.train(cifar10.DEFAULT, ""))
 """
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(turns.Options):
     """Measures how long whole commands take."""
 
     before: str
     """The revision to compare with."""
     data_dir: Path | None = None
     """The TFDS data directory that holds CIFAR-10."""
-    pairs: turns.Pairs = 5
-    """Turns of each side."""
 
 
 class Stage:

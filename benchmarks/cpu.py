@@ -34,16 +34,14 @@ TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(turns.Options):
     """Measures speed against PyTorch on a CPU."""
 
     torch_python: str = sys.executable
     """The Python that has PyTorch (pip install -e '.[benchmark]')."""
     data_dir: Path | None = None
     """The TFDS data directory that holds CIFAR-10."""
-    pairs: turns.Pairs = 5
-    """Turns of each side."""
     steps: int = 10
     """Training steps a turn."""
     loader_workers: int = 1

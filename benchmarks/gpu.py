@@ -30,8 +30,8 @@ from lsg_jax import data
 EXAMPLES, SMOKE_BATCH, SMOKE = 64, 32, (("resnet20", "lsg", "compiled"), ("alexnet", "std", "eager"))
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(turns.Options):
     """Measures speed against PyTorch on a GPU."""
 
     torch_python: str = sys.executable
@@ -40,8 +40,6 @@ class Options:
     """The TFDS data directory that holds CIFAR-10."""
     output: Path = Path("runs/gpu")
     """Where the run folders of the 150 epochs go."""
-    pairs: turns.Pairs = 5
-    """Turns of each side."""
     epochs: int = 150
     """Of the runs with and without a gate that are timed from start to end."""
     smoke: bool = False

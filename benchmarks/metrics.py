@@ -33,16 +33,14 @@ from lsg_jax.training.steps import lsg_step, std_step
 CLASSES, FILTERS, BATCH = 1000, 2048, 256
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(turns.Options):
     """Measures how long the metrics take."""
 
     run: Path
     """The run folder of a network trained on CIFAR-10."""
     data_dir: Path | None = None
     """The TFDS data directory that holds CIFAR-10."""
-    pairs: turns.Pairs = 5
-    """Turns of each side."""
 
 
 class Normalized(nn.Module):

@@ -5,22 +5,24 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 PROJECT = Path(__file__).parents[1]
 
 
-def _at_least_one(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError(f"must be at least 1, got {number}")
-    return number
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How often to measure."""
 
+    pairs: int = 5
+    """Turns of each side."""
 
-Pairs = Annotated[int, tyro.conf.arg(constructor=_at_least_one)]
+    def __post_init__(self) -> None:
+        if self.pairs < 1:
+            raise ValueError(f"--pairs must be a whole number of at least 1, got {self.pairs}")
 
 
 @contextmanager

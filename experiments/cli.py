@@ -62,7 +62,7 @@ def parse(options: type[_Options], description: str, default: Any = tyro.MISSING
             raise
         words = "".join(" " if character in "╭╮╰╯│─" else character for character in stderr.getvalue()).split()
         message = " ".join(words).split("For full helptext")[0].split(" Argument helptext:")[0].strip()
-        message = re.sub(r"^(Value error |Error parsing Config: |Unrecognized options )|Required options ", "", message)
+        message = re.sub(r"^(Value error |Error parsing \w+: |Unrecognized options )|Required options ", "", message)
         message = re.sub(r"Missing from \S*/(\S+): ", r"missing option: ", message)
         _fail(f"{message}; see --help")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cpu, metrics
+from benchmarks import commands, cpu, gpu, metrics
 from experiments import cli, digits, gates, summarize
 from lsg_jax.config import Config
 
@@ -115,6 +115,16 @@ def test_gates_and_summarize_refuse_what_is_no_run(monkeypatch, capsys, tmp_path
         assert stop.value.code == 2
         assert "is not a run folder" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("benchmark", [commands, cpu, gpu, metrics])
+def test_benchmarks_want_at_least_one_turn(monkeypatch, capsys, benchmark):
+    needed = {commands: ["--before=HEAD"], metrics: ["--run=none"]}
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--pairs=0", *needed.get(benchmark, [])])
+    with pytest.raises(SystemExit) as stop:
+        cli.main(benchmark.main)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("error: --pairs must be a whole number of at least 1, got 0")
 
 
 def test_a_run_is_trained_shown_and_gathered(monkeypatch, capsys, tmp_path):
