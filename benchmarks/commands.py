@@ -1,7 +1,7 @@
 """``python -m benchmarks.commands --before REVISION``: how long whole commands take, from start to end.
 
-``REVISION`` is the git revision that the digits command is compared with. Writes ``results/benchmarks/commands.json``
-and the table in the README.
+What is committed, HEAD, is measured; the digits command is compared with that of the git revision ``REVISION``. Writes
+``results/benchmarks/commands.json`` and the table in the README.
 """
 
 import os
@@ -73,7 +73,8 @@ class Stage:
         command = [sys.executable, *arguments, output]
         done = subprocess.run(command, cwd=self.folder / project, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise ValueError(f"{' '.join(arguments)} failed in {project}: {done.stderr.strip().splitlines()[-1]}")
+            lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+            raise ValueError(f"{' '.join(arguments)} failed in {project}: {lines[-1]}")
         return time.perf_counter() - began
 
 

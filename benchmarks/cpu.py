@@ -49,6 +49,11 @@ class Options(turns.Options):
     only: str | None = None
     """Print only the comparison of this name, and write nothing."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        turns.require_positive("steps", self.steps)
+        turns.require_positive("loader-workers", self.loader_workers)
+
 
 def operations(model: str) -> float:
     """Returns the floating-point operations of one image's forward pass by the definition of a convolution."""

@@ -45,6 +45,10 @@ class Options(turns.Options):
     smoke: bool = False
     """Run through on a few images, one turn and one epoch, on whatever device there is; write nothing."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        turns.require_positive("epochs", self.epochs)
+
 
 def compare(options: Options, file: str, examples: int) -> dict[str, Any]:
     """Returns whole epochs with evaluation, images a second: ours against PyTorch's, and our LSG against our STD."""
@@ -80,8 +84,6 @@ def whole_runs(options: Options) -> dict[str, Any]:
     found = {}
     for gate in ("none", "learned"):
         output = options.output / gate
-        if output.exists():
-            raise ValueError(f"{output} exists, and resuming it would not take its full time; give another --output")
         arguments = [f"--gate={gate}", "--precision=bfloat16", f"--epochs={options.epochs}", f"--output={output}"]
         arguments += [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
         if options.smoke:
@@ -113,6 +115,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 def main() -> None:
     options = cli.parse(Options, __doc__ or "")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # PyTorch's side uses one GPU
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # both sides stay on the GPU while they take turns
     if options.smoke:
         with tempfile.TemporaryDirectory() as folder:
@@ -121,6 +124,10 @@ def main() -> None:
         return
     if jax.default_backend() != "gpu":
         raise ValueError(f"JAX sees no GPU but {jax.devices()[0].device_kind}; install '.[cuda12]', or try --smoke")
+    if options.output.exists():
+        raise ValueError(
+            f"{options.output} exists, and resuming it would not take its full time; give another --output"
+        )
     measured = measure(options)
     results.write("gpu", measured)
 

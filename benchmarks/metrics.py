@@ -26,6 +26,7 @@ from experiments import cli
 from lsg_jax import data, gates, load_run, losses, metrics
 from lsg_jax.models import GatedNetwork
 from lsg_jax.models.convolution import convolution
+from lsg_jax.models.normalization import BatchNorm
 from lsg_jax.training import state as states
 from lsg_jax.training.state import Batch
 from lsg_jax.training.steps import lsg_step, std_step
@@ -54,7 +55,7 @@ class Normalized(nn.Module):
     def __call__(self, maps: jax.Array, train: bool) -> jax.Array:
         shape = (self.size, self.size, maps.shape[-1], self.filters)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        return nn.BatchNorm(not train)(convolution(maps, kernel, self.stride))
+        return BatchNorm()(convolution(maps, kernel, self.stride), train)
 
 
 class Bottleneck(nn.Module):
@@ -91,11 +92,11 @@ class Head(GatedNetwork):
     num_filters = FILTERS
 
     def setup(self) -> None:
-        self.norm = nn.BatchNorm()
+        self.norm = BatchNorm()
         self.classifier = nn.Dense(self.num_classes)
 
     def feature_maps(self, images: jax.Array, train: bool = False) -> jax.Array:
-        return nn.relu(self.norm(images, use_running_average=not train))
+        return nn.relu(self.norm(images, train))
 
 
 def seconds(task: Callable[[], Any]) -> float:

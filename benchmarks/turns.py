@@ -21,8 +21,13 @@ class Options:
     """Turns of each side."""
 
     def __post_init__(self) -> None:
-        if self.pairs < 1:
-            raise ValueError(f"--pairs must be a whole number of at least 1, got {self.pairs}")
+        require_positive("pairs", self.pairs)
+
+
+def require_positive(name: str, value: int) -> None:
+    """Raises ValueError where the option ``name`` is less than 1."""
+    if value < 1:
+        raise ValueError(f"--{name} must be a whole number of at least 1, got {value}")
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def main(command: Callable[[], None]) -> None:
         if not jax.distributed.is_initialized():
             raise
         lines = str(error).splitlines() or [""]
-        _fail(f"another process has ended ({lines[0]}); repeat the same command on all to resume", status=1)
+        _fail(f"JAX stopped ({lines[0]}); if another process has ended, repeat the command on all", status=1)
     except Diverged as error:
         _fail(str(error), status=1)
     except (ValueError, OSError) as error:
@@ -61,8 +61,14 @@ def parse(options: type[_Options], description: str, default: Any = tyro.MISSING
         if stop.code in (0, None):
             raise
         words = "".join(" " if character in "╭╮╰╯│─" else character for character in stderr.getvalue()).split()
-        message = " ".join(words).split("For full helptext")[0].split(" Argument helptext:")[0].strip()
-        message = re.sub(r"^(Value error |Error parsing \w+: |Unrecognized options )|Required options ", "", message)
+        ascii_box = set("+-|")
+        message = (
+            " ".join(word for word in words if set(word) - ascii_box)
+            .split("For full helptext")[0]
+            .split(" Argument helptext:")[0]
+            .strip()
+        )
+        message = re.sub(r"^(Value error |Error parsing \w+: |Unrecognized options )+|Required options ", "", message)
         message = re.sub(r"Missing from \S*/(\S+): ", r"missing option: ", message)
         _fail(f"{message}; see --help")
 
@@ -75,8 +81,9 @@ def train(default: Config, description: str) -> None:
         if not parallel.is_first():
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the first speaks for all
     folder = config.run.output.expanduser() if config.run.output else default_folder(config, default)
-    for each in (folder, folder / "checkpoints", folder / "figures"):
-        _check_writable(each)
+    if parallel.is_first():
+        for each in (folder, folder / "checkpoints", folder / "figures"):
+            _check_writable(each)
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.train_examples, config.data.holdout)
     model = models.create(config.model, len(dataset.class_names))
     config = config.resolve(len(dataset.train.labels), len(dataset.class_names), model.num_filters)

@@ -172,9 +172,10 @@ def _claims(path: Path, report: dict[str, Any]) -> list[str]:
             value: Any = report["claims"][claim]["numbers"][network]
             for name in place:
                 value = value[name]
-            values.append(float(value))
-        holds = "yes" if row.holds(*values) else "no"
-        lines.append(f"| {row.claim} | {row.paper} | {values[0]:.4f} | {values[1]:.4f} | {holds} |")
+            values.append(value)
+        holds = "no images to tell by" if None in values else "yes" if row.holds(*values) else "no"
+        ours_cell, control_cell = ("" if value is None else f"{value:.4f}" for value in values)
+        lines.append(f"| {row.claim} | {row.paper} | {ours_cell} | {control_cell} | {holds} |")
     return lines
 
 

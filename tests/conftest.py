@@ -5,6 +5,7 @@ import pytest
 
 from lsg_jax import models
 from lsg_jax.models.network import Conv, GatedNetwork
+from lsg_jax.models.normalization import BatchNorm
 
 
 class Tiny(GatedNetwork):
@@ -15,11 +16,11 @@ class Tiny(GatedNetwork):
 
     def setup(self):
         self.conv = Conv(4)
-        self.norm = nn.BatchNorm(momentum=0.9, axis_name=self.batch_axis)
+        self.norm = BatchNorm(self.batch_axis)
         self.classifier = nn.Dense(self.num_classes)
 
     def feature_maps(self, images, train=False):
-        return nn.relu(self.norm(self.conv(images), use_running_average=not train))
+        return nn.relu(self.norm(self.conv(images), train))
 
 
 @pytest.fixture(autouse=True)

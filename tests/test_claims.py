@@ -89,6 +89,20 @@ def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path):
     assert line.endswith(f"| {ours:.4f} | {control:.4f} | {'yes' if ours <= 0.62 * control else 'no'} |")
 
 
+def test_results_page_says_where_there_was_nothing_to_measure(runs, quick_attacks, tmp_path):
+    for name in ("learned", "none"):
+        save_run(load_run(runs / name), tmp_path / "runs" / name)
+    file = tmp_path / "runs" / "learned" / "report.json"
+    networks = claims.open_networks(runs / "learned", runs / "none", None)
+    found = {each.name: {"numbers": each.numbers} for each in (measure(networks) for measure in report.MEASURES)}
+    found["similarity"]["numbers"]["learned"]["true positives"]["share on the diagonal"] = float("nan")
+    file.write_text(claims.to_json({"networks": ["learned", "none"], "claims": found}))
+    results.write(results.Options(tmp_path))
+    (line,) = (line for line in (tmp_path / "README.md").read_text().splitlines() if "true positives" in line)
+    assert line.endswith("| no images to tell by |")
+    assert "|  |" in line
+
+
 def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatch, capsys):
     arguments = [f"--run={runs / 'learned'}", f"--against={runs / 'none'}", f"--output={tmp_path}"]
     monkeypatch.setattr(sys, "argv", ["masking", *arguments])

@@ -1,6 +1,8 @@
 """The command line: each wrong input gives one line and exit status 2, and leaves nothing on disk."""
 
 import json
+import os
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -72,6 +74,14 @@ def test_wrong_input_is_one_line(monkeypatch, capsys, tmp_path, arguments, said)
     assert lines[0].startswith("error: ")
     assert said in lines[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_terminal_without_boxes_gets_a_plain_line(tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "experiments.digits", "--epochs=0"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: --epochs must be a whole number of at least 1, got 0; see --help\n"
 
 
 def test_an_output_that_is_a_file_or_another_folder_is_refused(monkeypatch, capsys, tmp_path):

@@ -1,5 +1,6 @@
 """Models: sizes, the gate, and the convolution's gradients against XLA's own."""
 
+import shutil
 from functools import partial
 from unittest import mock
 
@@ -148,6 +149,11 @@ def test_many_convolutions_at_once():
     for index in range(3):
         alone = jax.value_and_grad(lambda k, x: jnp.sum(convolution(x, k) ** 2))(weights[index], images[index])
         chex.assert_trees_all_equal(alone, jax.tree.map(lambda leaf, i=index: leaf[i], together))
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_with_a_compiler_the_kernels_are_there():
+    assert native.available()
 
 
 def test_without_a_compiler_one_line_says_so(monkeypatch, caplog):

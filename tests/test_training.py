@@ -376,6 +376,15 @@ def test_seeds_trained_together_are_the_seeds_trained_alone(tmp_path):
         np.testing.assert_allclose(run.gate, load_run(tmp_path / str(seed)).gate, atol=1e-4)
 
 
+def test_other_seeds_in_the_same_folder_are_refused(tmp_path):
+    config, dataset = tiny_run()
+    histories = loop.fit_seeds(config, dataset, tmp_path, 2)
+    with pytest.raises(ValueError, match="holds other seeds and no seed2; choose another --output"):
+        loop.fit_seeds(config, dataset, tmp_path, 3)
+    assert loop.fit_seeds(config, dataset, tmp_path, 2) == histories
+    assert loop.fit(config, dataset, tmp_path / "seed0") == histories[0]
+
+
 def test_seeds_resume_together_from_the_last_step_that_all_have(tmp_path, monkeypatch):
     config, dataset = tiny_run()
     whole = loop.fit_seeds(config, dataset, tmp_path / "whole", 2)

@@ -125,7 +125,8 @@ def _write(folder: Path, arrays: dict[str, np.ndarray]) -> bool:
         for key, array in arrays.items():
             cache.publish(folder / f"{key}.npy", partial(save, array))
     except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
+        if _read(folder) is None:  # unless another process has filled it
+            shutil.rmtree(folder, ignore_errors=True)
         return False
     logging.getLogger(__name__).info("CIFAR-10 is decoded once; its arrays are kept in %s", folder)
     return True

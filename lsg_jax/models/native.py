@@ -29,7 +29,7 @@ def available() -> bool:
             raise OSError("no C++ compiler found (install g++ or clang, or set CXX)")
         library = ctypes.cdll.LoadLibrary(str(_library(compiler)))
     except (OSError, subprocess.CalledProcessError) as error:
-        logging.getLogger(__name__).warning("convolutions run at about half their speed: %s", error)
+        logging.getLogger(__name__).warning("training runs at about half its speed: %s", error)
         return False
     for name in _FUNCTIONS:
         capsule = jax.ffi.pycapsule(getattr(library, f"lsg_{name}"))
@@ -80,11 +80,11 @@ def _library(compiler: str) -> Path:
     header = Path(include, "xla", "ffi", "api", "c_api.h").read_bytes()
     sources = [file.read_bytes() for file in _SOURCES]
     key = hashlib.sha256(b"\0".join((header, *sources, " ".join(_FLAGS).encode()))).hexdigest()
-    library = cache.folder() / f"convolution-{cache.processor()}-{key[:16]}.so"
+    library = cache.folder() / f"kernels-{cache.processor()}-{key[:16]}.so"
     if not library.exists():
         command = [compiler, *_FLAGS, f"-I{include}", *(str(file) for file in _SOURCES if file.suffix == ".cc"), "-o"]
         cache.publish(library, lambda file: subprocess.run([*command, str(file)], check=True, capture_output=True))
         logging.getLogger(__name__).info(
-            "convolutions are compiled once for this processor; they are kept in %s", library
+            "the kernels are compiled once for this processor; they are kept in %s", library
         )
     return library

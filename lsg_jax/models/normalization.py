@@ -1,6 +1,6 @@
-"""Batch normalisation (Ioffe and Szegedy, 2015) that reads its input once for the moments, once for the gradients.
+"""Batch normalisation (Ioffe and Szegedy, 2015) that takes both moments in one reading, and both gradients' sums too.
 
-Flax's own reads it once for each of the two, which on a CPU takes a tenth of a training step.
+Flax's own reads the maps once for each, which on a CPU takes a tenth of a training step.
 """
 
 import flax.linen as nn

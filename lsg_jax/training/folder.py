@@ -23,7 +23,8 @@ class RunFolder:
     Where several processes train one run, all open its folder, on storage that they share, and the first writes.
 
     Raises:
-      ValueError: if the folder holds a run of another configuration or of other data, or is being trained already.
+      ValueError: if the folder holds a run of another configuration or of other data, is being trained already, or is
+        not the same folder for each process.
       OSError: if something cannot be written.
     """
 
@@ -62,10 +63,10 @@ class RunFolder:
         saved = None if step is None else self._checkpoints.describe(step)
         if saved is not None:
             self.history = saved["history"]
-            if saved["data"] != describe(self._config, self._dataset, [])["data"]:
+            ours = describe(self._config, self._dataset, [])["data"]
+            if different := [name for name, theirs in saved["data"].items() if ours[name] != theirs]:
                 raise ValueError(
-                    f"{self.path} was trained on other data (its examples, their order or its classes differ); "
-                    "choose another --output"
+                    f"{self.path} was trained on other data ({', '.join(different)} differ); choose another --output"
                 )
         self._checkpoints.discard_after(step)
         if step is not None:

@@ -52,8 +52,8 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
       folder: the run folder; made where it does not exist.
 
     Raises:
-      ValueError: if the folder holds a run of another configuration or of other data, or is being trained already, or
-        if ``config.init`` does not fit.
+      ValueError: if the folder holds a run of another configuration or of other data, is being trained already, or is
+        not the same folder for each process, or if ``config.init`` does not fit.
       Interrupted: after SIGINT or SIGTERM, once the state is saved.
       Diverged: if the loss is not finite.
       OSError: if something cannot be written, or ``config.init`` not be read.
@@ -64,11 +64,16 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
 def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> list[list[dict[str, Any]]]:
     """Trains ``seeds`` runs as one program, from ``config.seed`` on; seed N has the run folder ``folder / seedN``.
 
-    Arguments, errors and folders are those of ``fit``; returns a history a seed.
+    Arguments, errors and folders are those of ``fit``; returns a history a seed. Seeds that were trained are not
+    trained again with others: ValueError.
     """
     numbers = range(config.seed, config.seed + seeds)
     configs = [dataclasses.replace(config, seed=number) for number in numbers]
-    return _fit(configs, dataset, [folder / f"seed{number}" for number in numbers])
+    paths = [folder / f"seed{number}" for number in numbers]
+    missing = [path for path in paths if not path.is_dir()]
+    if missing and parallel.is_first() and any(map(has_checkpoint, paths)):
+        raise ValueError(f"{folder} holds other seeds and no {missing[0].name}; choose another --output for these")
+    return _fit(configs, dataset, paths)
 
 
 def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[list[dict[str, Any]]]:

@@ -38,16 +38,20 @@ def join(coordinator: str, processes: int | None, process: int | None) -> None:
     # JAX's own SIGTERM handler would take the place of ours.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(None if coordinator == "auto" else coordinator, processes, process)
+        jax.distributed.initialize(
+            None if coordinator == "auto" else coordinator,
+            processes,
+            process,
+            initialization_timeout=_SECONDS_TO_JOIN,
+        )
     except Exception as error:  # whatever the transport raises
-        if coordinator == "auto":
+        if coordinator == "auto" and isinstance(error, ValueError):
             raise ValueError(
-                "--coordinator auto found no cluster that JAX knows (SLURM, Open MPI, a TPU pod); give "
-                f"--coordinator HOST:PORT with --processes and --process ({_first_line(error)})"
+                "--coordinator auto found no cluster that JAX knows (SLURM, Open MPI, a TPU pod); give --coordinator "
+                "HOST:PORT with --processes and --process"
             ) from error
-        raise ValueError(
-            f"process {process} could not join --coordinator {coordinator}: {_first_line(error)}"
-        ) from error
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(f"could not join --coordinator {coordinator}: {lines[0]}") from error
 
 
 def _await(coordinator: str) -> None:
@@ -60,16 +64,12 @@ def _await(coordinator: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
             return
         except OSError as error:
-            if isinstance(error, socket.gaierror) or time.monotonic() > last:
+            if time.monotonic() > last:
                 raise ValueError(
                     f"--coordinator {coordinator} cannot be reached ({error.strerror or error}); start process 0 there "
                     "and see that its port is open"
                 ) from error
             time.sleep(0.5)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def is_first() -> bool:

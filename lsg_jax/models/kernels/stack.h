@@ -26,15 +26,13 @@ class Stack {
   Index size_, count_;
 };
 
-// Runs task(threads, index) for each of `count` arrays: one after another with all threads or, where there are at
-// least as many as threads, each with one thread, which then waits for no other.
+// Runs task(threads, index) for each of `count` arrays: as many as can be shared out evenly with one thread each, which
+// then waits for no other, and what remains one after another with all threads.
 template <typename Task>
 ffi::Error ForEach(ffi::ThreadPool& pool, Index count, const Task& task) {
-  const Threads all{&pool, pool.num_threads()}, one{&pool, 1};
-  if (count < all.count) {
-    for (Index index = 0; index < count; ++index) task(all, index);
-  } else {
-    Parallel(all, count, [&](Index index) { task(one, index); });
-  }
+  const Index size = std::max<Index>(1, pool.num_threads()), even = count / size * size;
+  const Threads all{&pool, size, size}, one{&pool, 1, size};
+  Parallel(all, even, [&](Index index) { task(one, index); });
+  for (Index index = even; index < count; ++index) task(all, index);
   return ffi::Error::Success();
 }

@@ -68,10 +68,11 @@ struct Tile {
   }
 };
 
-// The threads that may work on something: those of a pool, or the caller alone.
+// The threads that may work on something: `count` of a pool or, where that is 1, the caller alone. A sum is split into
+// `parts`, whoever adds them up, so that it is the same, bit for bit.
 struct Threads {
   ffi::ThreadPool* pool;
-  Index count;
+  Index count, parts;
 };
 
 // Runs task(0) to task(tasks - 1). The caller works too, so a pool that is busy elsewhere cannot block it.
@@ -115,7 +116,7 @@ void ForImages(const Threads& threads, Index images, const Task& task) {
 // same way each time, and the parts summed in order, so that the sum is the same, bit for bit.
 template <typename Add>
 std::vector<float> SumOverImages(const Threads& threads, Index images, Index size, const Add& add) {
-  const Index ranges = std::min<Index>(images, threads.pool->num_threads());
+  const Index ranges = std::min(images, threads.parts);
   std::vector<float> totals(ranges * size);
   ParallelRanges(threads, ranges, images,
                  [&](Index range, Index begin, Index end) { add(begin, end, totals.data() + range * size); });
