@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,10 +22,7 @@ from tqdm import tqdm
 from benchmarks import results, turns
 from experiments import cli
 
-TITLES = {
-    "digits": "`experiments.digits`, against itself at revision {before}",
-    "seeds": "`experiments.digits --seeds=8` against one seed",
-}
+HEADING = "| what | seconds | other's seconds | of the other's |\n" + "| --- " * 4 + "|"
 # Ends the process when the first step of training is about to run, all of it compiled.
 UNTIL_FIRST_STEP = """
 import os, sys
@@ -53,11 +52,11 @@ class Options(turns.Options):
 
 
 class Stage:
-    """A temporary folder with a copy of the project now and before, and a cache of its own."""
+    """A temporary folder with a copy of the project at some revisions, and a cache of its own."""
 
-    def __init__(self, folder: Path, before: str):
+    def __init__(self, folder: Path, **revisions: str):
         self.folder, self.count = folder, 0
-        for name, revision in (("now", "HEAD"), ("before", before)):
+        for name, revision in revisions.items():
             (folder / name).mkdir()
             archive = subprocess.run(["git", "archive", revision], capture_output=True)
             if archive.returncode:
@@ -78,38 +77,47 @@ class Stage:
         return time.perf_counter() - began
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure(options: Options) -> dict[str, list[float]]:
     """Returns the seconds of every turn."""
     digits, data = ("-m", "experiments.digits"), () if options.data_dir is None else (f"--data-dir={options.data_dir}",)
     with tempfile.TemporaryDirectory() as folder:
-        stage = Stage(Path(folder), options.before)
-        stage.seconds(*digits)
-        stage.seconds(*digits, "--seeds=8")
-        stage.seconds(*digits, project="before", cache_name="before-cache")
-        start = ("-c", UNTIL_FIRST_STEP, *data)
-        stage.seconds(*start)
-        found: dict[str, dict[str, list[float]]] = {name: {"ours": [], "theirs": []} for name in TITLES}
-        found["start"] = {"ours": []}
-        for _ in tqdm(range(options.pairs), "turns", leave=False, disable=None):
-            one = stage.seconds(*digits)
-            found["digits"]["ours"].append(one)
-            found["digits"]["theirs"].append(stage.seconds(*digits, project="before", cache_name="before-cache"))
-            found["seeds"]["ours"].append(stage.seconds(*digits, "--seeds=8"))
-            found["seeds"]["theirs"].append(one)
-            found["start"]["ours"].append(stage.seconds(*start))
-    return found
+        stage = Stage(Path(folder), now="HEAD", before=options.before)
+        tasks: dict[str, Callable[[], float]] = {
+            "digits": partial(stage.seconds, *digits),
+            "digits before": partial(stage.seconds, *digits, project="before", cache_name="before-cache"),
+            "start": partial(stage.seconds, "-c", UNTIL_FIRST_STEP, *data),
+        }
+        return in_turn(tasks, options.pairs)
+
+
+def in_turn(tasks: dict[str, Callable[[], float]], pairs: int) -> dict[str, list[float]]:
+    """Returns what each task returns, ``pairs`` times; a turn before those fills the caches and does not count."""
+    measured = [{name: task() for name, task in tasks.items()} for _ in tqdm(range(pairs + 1), "turns", disable=None)]
+    return {name: [turn[name] for turn in measured[1:]] for name in tasks}
+
+
+def row(title: str, ours: list[float], theirs: list[float]) -> str:
+    """Returns a row of a Markdown table: medians and their ratio."""
+    return f"| {title} | {median(ours):.1f} | {median(theirs):.1f} | {median(ours) / median(theirs):.2f} |"
 
 
 def table(measured: dict[str, Any]) -> str:
     """Returns the Markdown table of what the command measured."""
-    lines = ["| what | seconds | other's seconds | of the other's |", "| --- " * 4 + "|"]
-    for name, title in TITLES.items():
-        ours, theirs = (median(measured["seconds"][name][side]) for side in ("ours", "theirs"))
-        title = title.format(before=measured["before"])
-        lines.append(f"| {title} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.2f} |")
-    start = median(measured["seconds"]["start"]["ours"])
-    lines.append(f"| a later start of `experiments.cifar10`, until its first step runs | {start:.1f} | | |")
-    return "\n".join(lines)
+    seconds = measured["seconds"]
+    title = f"`experiments.digits`, against itself at revision {measured['before']}"
+    start = "a later start of `experiments.cifar10`, until its first step runs"
+    return "\n".join(
+        [
+            HEADING,
+            row(title, seconds["digits"], seconds["digits before"]),
+            f"| {start} | {median(seconds['start']):.1f} | | |",
+        ]
+    )
+
+
+def machine() -> dict[str, Any]:
+    """Returns what the seconds depend on."""
+    return {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
 
 
 def main() -> None:
@@ -117,7 +125,7 @@ def main() -> None:
     measured = {
         "command": f"python -m benchmarks.commands --before={options.before} --pairs={options.pairs}",
         "before": options.before,
-        "machine": {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
+        "machine": machine(),
         "seconds": measure(options),
     }
     results.write("commands", measured, table(measured))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import commands, cpu, gpu, metrics
+from benchmarks import commands, cpu, gpu, metrics, seeds
 from experiments import cli, digits, gates, summarize
 from lsg_jax.config import Config
 
@@ -127,7 +127,7 @@ def test_gates_and_summarize_refuse_what_is_no_run(monkeypatch, capsys, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("benchmark", [commands, cpu, gpu, metrics])
+@pytest.mark.parametrize("benchmark", [commands, cpu, gpu, metrics, seeds])
 def test_benchmarks_want_at_least_one_turn(monkeypatch, capsys, benchmark):
     needed = {commands: ["--before=HEAD"], metrics: ["--run=none"]}
     monkeypatch.setattr(sys, "argv", ["benchmark", "--pairs=0", *needed.get(benchmark, [])])

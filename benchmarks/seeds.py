@@ -1,0 +1,35 @@
+"""``python -m benchmarks.seeds``: how long eight seeds of digits take as one program, against one seed.
+
+What is committed, HEAD, is measured. Writes ``results/benchmarks/seeds.json`` and the table in the README.
+"""
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import commands, results, turns
+from experiments import cli
+
+
+def table(measured: dict[str, Any]) -> str:
+    """Returns the Markdown table of what the command measured."""
+    seconds = measured["seconds"]
+    return f"{commands.HEADING}\n{commands.row('`experiments.digits --seeds=8`, against one seed', *seconds.values())}"
+
+
+def main() -> None:
+    options = cli.parse(turns.Options, __doc__ or "")
+    with tempfile.TemporaryDirectory() as folder:
+        one = partial(commands.Stage(Path(folder), now="HEAD").seconds, "-m", "experiments.digits")
+        seconds = commands.in_turn({"eight": partial(one, "--seeds=8"), "one": one}, options.pairs)
+    measured = {
+        "command": f"python -m benchmarks.seeds --pairs={options.pairs}",
+        "machine": commands.machine(),
+        "seconds": seconds,
+    }
+    results.write("seeds", measured, table(measured))
+
+
+if __name__ == "__main__":
+    cli.main(main)
