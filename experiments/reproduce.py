@@ -1,0 +1,137 @@
+"""The paper's runs from nothing to results/: what is done stays, and what was stopped goes on."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import tyro
+
+from experiments import cli
+
+
+class Training(NamedTuple):
+    """One run of a plan.
+
+    Attributes:
+      name: of its folders in runs/ and in results/runs/.
+      epochs: how long it is trained; 3 n + 1 of them end on two plain epochs after the last gated one.
+      options: what else its command is given.
+      control: the name of the run that its report compares it with.
+      cost: of an epoch, as a multiple of an epoch of ResNet-20.
+    """
+
+    name: str
+    epochs: int
+    options: tuple[str, ...]
+    control: str | None = None
+    cost: float = 1.0
+
+
+class Plan(NamedTuple):
+    """Runs that are trained one after another by ``experiments.COMMAND``."""
+
+    command: str
+    trainings: tuple[Training, ...]
+
+
+_TUNED = ("--learning-rate=0.02",)
+_LEARNED = ("--gate=learned", *_TUNED)
+PLANS = {
+    "digits": Plan(
+        "digits",
+        (
+            Training("digits-none", 61, ("--gate=none",)),
+            Training("digits-learned", 61, ("--gate=learned",), "digits-none"),
+            Training("digits-fixed", 61, ("--gate=fixed",), "digits-none"),
+        ),
+    ),
+    "cifar10": Plan(
+        "cifar10",
+        (
+            Training("cifar10-none", 31, ("--gate=none",)),
+            Training("cifar10-learned", 31, ("--gate=learned",), "cifar10-none"),
+            Training("cifar10-fixed", 31, ("--gate=fixed",), "cifar10-none"),
+            Training("cifar10-no-sparsity", 16, ("--gate=learned", "--sparsity-weight=0")),
+            Training("cifar10-joint", 16, ("--gate=learned", "--scheme=joint")),
+            Training("alexnet-none", 31, ("--model=alexnet", "--gate=none"), cost=2.8),
+            Training("alexnet-fixed", 31, ("--model=alexnet", "--gate=fixed"), "alexnet-none", cost=2.8),
+        ),
+    ),
+    "finetune": Plan(
+        "cifar10",
+        (
+            Training("finetune-none", 10, ("--gate=none", *_TUNED)),
+            Training("finetune-learned", 10, _LEARNED, "finetune-none"),
+            Training("finetune-silence", 10, (*_LEARNED, "--silence-weight=2"), "finetune-none"),
+            Training("finetune-complement", 10, (*_LEARNED, "--complement-weight=1"), "finetune-none"),
+            Training("finetune-both", 10, (*_LEARNED, "--silence-weight=2", "--complement-weight=1"), "finetune-none"),
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which runs to make, and where."""
+
+    plan: tyro.conf.Positional[str]
+    """digits, cifar10 (from scratch), or finetune (CIFAR-10, from the weights that --init names)."""
+    init: Path | None = None
+    """For finetune: the PyTorch checkpoint of a ResNet-20 to start from."""
+    data_dir: Path | None = None
+    """The TFDS data directory that holds CIFAR-10."""
+    runs: Path = Path("runs")
+    """The folder that the runs are trained in."""
+    results: Path = Path("results")
+    """The folder that gets runs/NAME, a small copy of each run with its report, and README.md."""
+
+    def __post_init__(self) -> None:
+        if self.plan not in PLANS:
+            raise ValueError(f"unknown plan {self.plan!r}; choose one of: {', '.join(PLANS)}")
+        if (self.plan == "finetune") != (self.init is not None):
+            raise ValueError(f"--init goes with the plan finetune, and only with it; got {self.plan} and {self.init}")
+
+
+def progress(trainings: tuple[Training, ...], runs: Path) -> str:
+    """Returns how far each run is and, by the time of the epochs that are done, how long the rest takes."""
+    lines, left, work, seconds = [], 0.0, 0.0, 0.0
+    for training in trainings:
+        file = runs / training.name / "metrics.jsonl"
+        epochs = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+        lines.append(f"  {training.name:24s}{len(epochs):4d} of {training.epochs} epochs")
+        seconds += sum(epoch["seconds"] for epoch in epochs)
+        work += len(epochs) * training.cost
+        left += (training.epochs - len(epochs)) * training.cost
+    if left:
+        lines.append(f"  about {seconds / work * left / 60:.0f} minutes left" if work else "  an unknown time left")
+    return "\n".join(lines)
+
+
+def reproduce(options: Options) -> None:
+    """Trains each run of the plan, copies it to the results, reports on it, and writes the page of results."""
+    plan = PLANS[options.plan]
+    data = [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
+    init = [] if options.init is None else [f"--init={options.init}"]
+    for training in plan.trainings:
+        print(progress(plan.trainings, options.runs), flush=True)
+        run, copy = options.runs / training.name, options.results / "runs" / training.name
+        if not copy.exists():
+            epochs = f"--epochs={training.epochs}"
+            _command(plan.command, *training.options, epochs, *init, *data, f"--output={run}")
+            _command("publish", run, copy)
+        if training.control is not None and not (copy / "report.json").exists():
+            _command("report", copy, f"--against={options.results / 'runs' / training.control}", *data)
+        _command("results", f"--folder={options.results}")
+
+
+def _command(name: str, *arguments: str | Path) -> None:
+    status = subprocess.run([sys.executable, "-m", f"experiments.{name}", *map(str, arguments)]).returncode
+    if status:
+        raise SystemExit(status)  # it has said why
+
+
+if __name__ == "__main__":
+    cli.main(lambda: reproduce(cli.parse(Options, __doc__ or "")))

@@ -1,0 +1,92 @@
+"""The plans of experiments.reproduce: from nothing, resumed, and with wrong options."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import cli, reproduce, results
+from experiments.reproduce import Options, Plan, Training
+from lsg_jax import load_run
+from lsg_jax.config import Config
+
+SMALL = ("--model=resnet8", "--train-examples=128")
+
+
+@pytest.fixture
+def small_plan(monkeypatch):
+    trainings = (
+        Training("first", 2, (*SMALL, "--gate=none")),
+        Training("second", 2, (*SMALL, "--gate=learned"), "first", cost=3.0),
+    )
+    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", trainings))
+    return trainings
+
+
+def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_plan, tmp_path, monkeypatch, capfd):
+    asked = []
+    run = reproduce._command
+
+    def command(name, *arguments):
+        asked.append(name)
+        if name == "report":  # its own tests are elsewhere, and its attacks take minutes
+            (arguments[0] / "report.json").write_text('{"networks": ["second"]}')
+        else:
+            run(name, *arguments)
+
+    monkeypatch.setattr(reproduce, "_command", command)
+    options = Options("small", runs=tmp_path / "runs", results=tmp_path / "results")
+    reproduce.reproduce(options)
+    assert asked == ["digits", "publish", "results", "digits", "publish", "report", "results"]
+    assert "an unknown time left" in capfd.readouterr().out
+    for name in ("first", "second"):
+        copy = load_run(tmp_path / "results" / "runs" / name)
+        assert copy.history == load_run(tmp_path / "runs" / name).history
+        assert len(copy.history) == 2
+        assert f"[{name}](runs/{name})" in (tmp_path / "results" / "README.md").read_text()
+    asked.clear()
+    reproduce.reproduce(options)
+    assert set(asked) == {"results"}
+
+
+def test_the_time_left_is_counted_by_hand(small_plan, tmp_path):
+    (tmp_path / "first").mkdir()
+    lines = [json.dumps({"seconds": seconds}) for seconds in (50.0, 70.0)]
+    (tmp_path / "first" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    # 120 s for 2 epochs of cost 1; 2 epochs of cost 3 are left: 360 s.
+    assert reproduce.progress(small_plan, tmp_path).splitlines()[-1] == "  about 6 minutes left"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["everything"], "unknown plan 'everything'; choose one of: digits, cifar10, finetune"),
+        (["finetune"], "--init goes with the plan finetune, and only with it; got finetune and None"),
+        (["digits", "--init=w.th"], "--init goes with the plan finetune, and only with it; got digits and w.th"),
+    ],
+)
+def test_wrong_plans_are_one_line(monkeypatch, capsys, arguments, said):
+    monkeypatch.setattr(sys, "argv", ["reproduce", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main(lambda: reproduce.reproduce(cli.parse(Options, "A test.")))
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_every_training_of_every_plan_is_a_configuration(monkeypatch):
+    for plan in reproduce.PLANS.values():
+        names = [training.name for training in plan.trainings]
+        assert len(set(names)) == len(names)
+        for training in plan.trainings:
+            assert training.control is None or names.index(training.control) < names.index(training.name)
+            monkeypatch.setattr(sys, "argv", ["train", *training.options, f"--epochs={training.epochs}"])
+            config = cli.parse(Config, "A test.", Config())
+            assert config.optimizer.epochs % config.lsg.period == 1
+
+
+def test_the_committed_page_of_results_is_what_the_files_say():
+    folder = Path(__file__).parents[1] / "results"
+    if not (folder / "runs").is_dir():
+        pytest.skip("no runs are committed")
+    assert (folder / "README.md").read_text() == results.page(folder)
