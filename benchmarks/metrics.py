@@ -120,6 +120,8 @@ def in_turn(tasks: dict[str, Callable[[], Any]], pairs: int) -> dict[str, list[f
 def of_network(options: Options) -> dict[str, Any]:
     """Returns the times of Phi and of the mutual information of every pair of filter and class, and what they gave."""
     run = load_run(options.run)
+    if run.config.data.dataset != "cifar10":
+        raise ValueError(f"{options.run} was trained on {run.config.data.dataset}; name a run of CIFAR-10")
     test = data.load(run.config.data.dataset, options.data_dir).test
     features, classifier = run.features(test.images), run.params["classifier"]
     a, labels = jnp.asarray(features), jnp.asarray(test.labels)

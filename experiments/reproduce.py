@@ -1,6 +1,7 @@
 """The paper's runs from nothing to results/: what is done stays, and what was stopped goes on."""
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -128,9 +129,18 @@ def reproduce(options: Options) -> None:
 
 
 def _command(name: str, *arguments: str | Path) -> None:
-    status = subprocess.run([sys.executable, "-m", f"experiments.{name}", *map(str, arguments)]).returncode
+    """Runs a command to its end, which a signal brings about sooner; where it fails, it has said why."""
+    with subprocess.Popen([sys.executable, "-m", f"experiments.{name}", *map(str, arguments)]) as command:
+        # A terminal sends SIGINT to the command too, so only SIGTERM has to be handed on.
+        actions = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: command.terminate()}
+        before = {number: signal.signal(number, action) for number, action in actions.items()}
+        try:
+            status = command.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
     if status:
-        raise SystemExit(status)  # it has said why
+        raise SystemExit(status if status > 0 else 128 - status)
 
 
 if __name__ == "__main__":

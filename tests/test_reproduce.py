@@ -1,7 +1,9 @@
 """The plans of experiments.reproduce: from nothing, resumed, and with wrong options."""
 
 import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,23 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     asked.clear()
     reproduce.reproduce(options)
     assert set(asked) == {"results"}
+
+
+def test_a_plan_that_is_stopped_waits_for_its_training_and_goes_on(tmp_path):
+    folders = [f"--runs={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.reproduce", "digits", *folders], stdout=subprocess.PIPE, text=True
+    )
+    metrics = tmp_path / "runs" / "digits-none" / "metrics.jsonl"
+    while not metrics.exists() or not metrics.read_text():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.terminate()
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "digits-none                0 of 61 epochs" in out
+    history = load_run(tmp_path / "runs" / "digits-none").history
+    assert 1 <= len(history) < 61
 
 
 def test_the_time_left_is_counted_by_hand(small_plan, tmp_path):
