@@ -379,8 +379,10 @@ def test_seeds_trained_together_are_the_seeds_trained_alone(tmp_path):
 def test_other_seeds_in_the_same_folder_are_refused(tmp_path):
     config, dataset = tiny_run()
     histories = loop.fit_seeds(config, dataset, tmp_path, 2)
-    with pytest.raises(ValueError, match="holds other seeds and no seed2; choose another --output"):
-        loop.fit_seeds(config, dataset, tmp_path, 3)
+    for seeds, first in ((3, 0), (1, 0), (2, 1), (2, 5)):
+        with pytest.raises(ValueError, match="holds seed0, seed1, which are not the seeds asked for; choose another"):
+            loop.fit_seeds(dataclasses.replace(config, seed=first), dataset, tmp_path, seeds)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["seed0", "seed1"]
     assert loop.fit_seeds(config, dataset, tmp_path, 2) == histories
     assert loop.fit(config, dataset, tmp_path / "seed0") == histories[0]
 

@@ -64,15 +64,17 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
 def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> list[list[dict[str, Any]]]:
     """Trains ``seeds`` runs as one program, from ``config.seed`` on; seed N has the run folder ``folder / seedN``.
 
-    Arguments, errors and folders are those of ``fit``; returns a history a seed. Seeds that were trained are not
-    trained again with others: ValueError.
+    Arguments, errors and folders are those of ``fit``; returns a history a seed. A folder of
+    other seeds is refused: ValueError.
     """
     numbers = range(config.seed, config.seed + seeds)
     configs = [dataclasses.replace(config, seed=number) for number in numbers]
     paths = [folder / f"seed{number}" for number in numbers]
-    missing = [path for path in paths if not path.is_dir()]
-    if missing and parallel.is_first() and any(map(has_checkpoint, paths)):
-        raise ValueError(f"{folder} holds other seeds and no {missing[0].name}; choose another --output for these")
+    if parallel.is_first():
+        trained = {path for path in folder.glob("seed*") if has_checkpoint(path)}
+        if trained and (trained - set(paths) or not all(path.is_dir() for path in paths)):
+            names = ", ".join(sorted(path.name for path in trained))
+            raise ValueError(f"{folder} holds {names}, which are not the seeds asked for; choose another --output")
     return _fit(configs, dataset, paths)
 
 

@@ -33,6 +33,7 @@ def join(coordinator: str, processes: int | None, process: int | None) -> None:
     Raises:
       ValueError: where JAX cannot join them.
     """
+    logging.getLogger(__name__).info("waiting up to %d s for the other processes of this run", _SECONDS_TO_JOIN)
     if coordinator != "auto" and process:
         _await(coordinator)
     # JAX's own SIGTERM handler would take the place of ours.
@@ -57,7 +58,6 @@ def join(coordinator: str, processes: int | None, process: int | None) -> None:
 def _await(coordinator: str) -> None:
     """Waits until the coordinator answers: JAX's own wait for it ends, in vain, with the end of the process."""
     host, _, port = coordinator.rpartition(":")
-    logging.getLogger(__name__).info("waiting up to %d s for --coordinator %s", _SECONDS_TO_JOIN, coordinator)
     last = time.monotonic() + _SECONDS_TO_JOIN
     while True:
         try:
