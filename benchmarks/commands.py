@@ -17,8 +17,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tqdm import tqdm
-
 from benchmarks import results, turns
 from experiments import cli
 
@@ -87,13 +85,7 @@ def measure(options: Options) -> dict[str, list[float]]:
             "digits before": partial(stage.seconds, *digits, project="before", cache_name="before-cache"),
             "start": partial(stage.seconds, "-c", UNTIL_FIRST_STEP, *data),
         }
-        return in_turn(tasks, options.pairs)
-
-
-def in_turn(tasks: dict[str, Callable[[], float]], pairs: int) -> dict[str, list[float]]:
-    """Returns what each task returns, ``pairs`` times; a turn before those fills the caches and does not count."""
-    measured = [{name: task() for name, task in tasks.items()} for _ in tqdm(range(pairs + 1), "turns", disable=None)]
-    return {name: [turn[name] for turn in measured[1:]] for name in tasks}
+        return turns.in_turn(tasks, options.pairs)
 
 
 def row(title: str, ours: list[float], theirs: list[float]) -> str:

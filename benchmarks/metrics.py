@@ -19,7 +19,6 @@ import optax
 import scipy
 import sklearn
 from sklearn.feature_selection import mutual_info_classif
-from tqdm import tqdm
 
 from benchmarks import results, turns
 from experiments import cli
@@ -107,14 +106,8 @@ def seconds(task: Callable[[], Any]) -> float:
 
 
 def in_turn(tasks: dict[str, Callable[[], Any]], pairs: int) -> dict[str, list[float]]:
-    """Returns the seconds of every turn of every task, after one turn of each that does not count."""
-    for task in tasks.values():
-        jax.block_until_ready(task())
-    found: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in tqdm(range(pairs), ", ".join(tasks), leave=False, disable=None):
-        for name, task in tasks.items():
-            found[name].append(seconds(task))
-    return found
+    """Returns the seconds of every turn of every task."""
+    return turns.in_turn({name: partial(seconds, task) for name, task in tasks.items()}, pairs)
 
 
 def of_network(options: Options) -> dict[str, Any]:

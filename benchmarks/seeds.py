@@ -22,7 +22,7 @@ def main() -> None:
     options = cli.parse(turns.Options, __doc__ or "")
     with tempfile.TemporaryDirectory() as folder:
         one = partial(commands.Stage(Path(folder), now="HEAD").seconds, "-m", "experiments.digits")
-        seconds = commands.in_turn({"eight": partial(one, "--seeds=8"), "one": one}, options.pairs)
+        seconds = turns.in_turn({"eight": partial(one, "--seeds=8"), "one": one}, options.pairs)
     measured = {
         "command": f"python -m benchmarks.seeds --pairs={options.pairs}",
         "machine": commands.machine(),

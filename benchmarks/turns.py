@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tqdm import tqdm
+
 PROJECT = Path(__file__).parents[1]
 
 
@@ -28,6 +30,13 @@ def require_positive(name: str, value: int) -> None:
     """Raises ValueError where the option ``name`` is less than 1."""
     if value < 1:
         raise ValueError(f"--{name} must be a whole number of at least 1, got {value}")
+
+
+def in_turn(tasks: dict[str, Callable[[], float]], pairs: int) -> dict[str, list[float]]:
+    """Returns the seconds that each task tells, ``pairs`` times, after one turn of each that does not count."""
+    rounds = tqdm(range(pairs + 1), ", ".join(tasks), leave=False, disable=None)
+    measured = [{name: task() for name, task in tasks.items()} for _ in rounds]
+    return {name: [turn[name] for turn in measured[1:]] for name in tasks}
 
 
 @contextmanager
