@@ -100,8 +100,8 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         ]
         seed = np.squeeze(np.array([each.seed for each in configs], np.uint32))
         initial = partial(_initial_state, config, dataset, learning_rate, weights=weights)
-        state = parallel.replicate((jax.vmap(initial) if seed.ndim else initial)(seed), mesh)
-        state, total_loss = _resume(folders, state, parallel.replicate(np.zeros(seed.shape, np.float32), mesh))
+        state = (jax.vmap(initial) if seed.ndim else initial)(seed)
+        state, total_loss = parallel.replicate(_resume(folders, state, np.zeros(seed.shape, np.float32)), mesh)
         if weights is not None:
             _save(folders, state, total_loss, measured=False)  # so that resuming needs the file no more
         received = stack.enter_context(_signals())
@@ -167,11 +167,13 @@ def _agreed(received: list[int]) -> int:
 
 
 def _stack(trees: list[Any]) -> Any:
-    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def _unstack(tree: Any, count: int) -> list[Any]:
-    return [tree] if count == 1 else [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(count)]
+    """Returns a tree of NumPy arrays a run: Orbax saves those in half the time that it takes for JAX's."""
+    tree = jax.device_get(tree)
+    return [tree] if count == 1 else [jax.tree.map(lambda leaf, i=i: leaf[i, ...], tree) for i in range(count)]
 
 
 def _step(state: TrainState) -> int:
@@ -183,8 +185,8 @@ def _save(folders: list[RunFolder], state: TrainState, total_loss: jax.Array, *,
         folder.save(_step(state), **items, measured=measured)
 
 
-def _resume(folders: list[RunFolder], state: TrainState, total_loss: jax.Array) -> tuple[TrainState, jax.Array]:
-    """Returns state and loss of the newest step that all folders have, or the initial ones, stacked."""
+def _resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray) -> tuple[TrainState, np.ndarray]:
+    """Returns state and loss of the newest step that all folders have, or the initial ones, stacked, on the host."""
     latest = [folder.latest for folder in folders]
     saved = [step for step in latest if step is not None]
     step = min(saved) if len(saved) == len(folders) else None
