@@ -138,19 +138,19 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
                     _save(folders, state, total_loss, measured=False)
                     raise Interrupted(signum)
             seconds = time.perf_counter() - began
-            measured = _evaluate(state, test, dataset, mesh)
+            measured = {
+                "train_loss": np.asarray(total_loss, np.float64) / steps,
+                **_evaluate(state, test, dataset, mesh),
+                "density": np.asarray(gates.density(state.gate), np.float64),
+            }
+            common = {
+                "learning_rate": float(learning_rate(_step(state) - 1)),
+                "seconds": round(seconds, 3),
+                "images_per_second": round((steps - position) * batch_size / seconds, 1),
+            }
             for index, folder in enumerate(folders):
-                line = {
-                    "epoch": epoch,
-                    "path": path,
-                    "learning_rate": float(learning_rate(_step(state) - 1)),
-                    "train_loss": float(np.ravel(total_loss)[index]) / steps,
-                    **{name: float(np.ravel(values)[index]) for name, values in measured.items()},
-                    "density": float(np.ravel(gates.density(state.gate))[index]),
-                    "seconds": round(seconds, 3),
-                    "images_per_second": round((steps - position) * batch_size / seconds, 1),
-                }
-                folder.record(line)
+                own = {name: float(np.ravel(values)[index]) for name, values in measured.items()}
+                folder.record({"epoch": epoch, "path": path, **own, **common})
             total_loss = jnp.zeros_like(total_loss)
             last = epoch + 1 == epochs
             if (signum := _agreed(received)) or last or (epoch + 1) % config.run.checkpoint_every == 0:
