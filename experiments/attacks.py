@@ -21,10 +21,10 @@ ATTACKS: dict[str, Callable[..., Attack]] = {"one pixel": attacks.one_pixel, "lo
 BUDGETS: dict[str, dict[str, int]] = {"one pixel": ONE_PIXEL, "local search": LOCAL_SEARCH}
 
 
-def measure(networks: list[Network]) -> Claim:
-    """Returns both attacks' success on the first test images that all networks classify correctly."""
+def measure(networks: list[Network], count: int = IMAGES) -> Claim:
+    """Returns both attacks' success on the first ``count`` test images that all networks classify correctly."""
     first = networks[0]
-    chosen = attacks.correct(first.labels, *(network.logits for network in networks))[:IMAGES]
+    chosen = attacks.correct(first.labels, *(network.logits for network in networks))[:count]
     images, labels, names = first.images[chosen], first.labels[chosen], first.run.class_names
     numbers: dict[str, Any] = {network.name: {} for network in networks}
     figures = {}

@@ -149,8 +149,10 @@ def main(measure: Callable[[list[Network]], Claim], description: str) -> None:
 
     def command() -> None:
         options = cli.parse(Options, description)
-        claim = measure(open_networks(options.run, options.against, options.data_dir))
         folder = options.output or options.run / "figures"
+        networks = open_networks(options.run, options.against, options.data_dir)
+        cli.check_writable(folder)
+        claim = measure(networks)
         write(claim, folder)
         for name, numbers in claim.numbers.items():
             print(name)

@@ -83,7 +83,7 @@ def train(default: Config, description: str) -> None:
     folder = config.run.output.expanduser() if config.run.output else default_folder(config, default)
     if parallel.is_first():
         for each in (folder, folder / "checkpoints", folder / "figures"):
-            _check_writable(each)
+            check_writable(each)
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.train_examples, config.data.holdout)
     model = models.create(config.model, len(dataset.class_names))
     config = config.resolve(len(dataset.train.labels), len(dataset.class_names), model.num_filters)
@@ -158,7 +158,8 @@ def _summarize_seeds(folder: Path, histories: list[list[dict[str, Any]]]) -> Non
     print(f"run folders                       {folder}/seed*")
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
+    """Raises OSError, before anything is computed, if ``folder`` is a file or cannot be written."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise NotADirectoryError(f"{existing} is a file, not a folder; choose another --output")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tyro
 
@@ -101,7 +101,7 @@ def progress(trainings: tuple[Training, ...], runs: Path) -> str:
     lines, left, work, seconds = [], 0.0, 0.0, 0.0
     for training in trainings:
         file = runs / training.name / "metrics.jsonl"
-        epochs = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+        epochs = _lines(file) if file.is_file() else []
         lines.append(f"  {training.name:24s}{len(epochs):4d} of {training.epochs} epochs")
         seconds += sum(epoch["seconds"] for epoch in epochs)
         work += len(epochs) * training.cost
@@ -109,6 +109,13 @@ def progress(trainings: tuple[Training, ...], runs: Path) -> str:
     if left:
         lines.append(f"  about {seconds / work * left / 60:.0f} minutes left" if work else "  an unknown time left")
     return "\n".join(lines)
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in file.read_text().splitlines()]
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged; repeat the command that trains this run, which mends it") from error
 
 
 def reproduce(options: Options) -> None:

@@ -117,7 +117,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             ("clustering", "cosine to the class's gate row"),
             lambda ours, control: ours > control,
         ),
-        *attacks,
+        *(attacks if "attacks" in report["claims"] else []),
         Row(
             "beyond the paper: mutual information score is higher",
             "",

@@ -1,8 +1,10 @@
 """Runs on disk: Orbax checkpoints that hold theta and G together, and ``load_run`` to open them."""
 
 import json
+import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -51,15 +53,13 @@ class Checkpoints:
             )
         else:
             options = ocp.CheckpointManagerOptions(preservation_policy=keep, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(
-            folder.resolve(),
-            options=options,
-            item_handlers={
-                "variables": ocp.StandardCheckpointHandler(),
-                "training": ocp.StandardCheckpointHandler(),
-                "run": ocp.JsonCheckpointHandler(),
-            },
-        )
+        handlers = {
+            "variables": ocp.StandardCheckpointHandler(),
+            "training": ocp.StandardCheckpointHandler(),
+            "run": ocp.JsonCheckpointHandler(),
+        }
+        with _only_errors(logging.getLogger("absl")):  # Orbax warns that read-only is read-only
+            self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers)
 
     @property
     def latest(self) -> int | None:
@@ -114,6 +114,16 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+@contextmanager
+def _only_errors(logger: logging.Logger) -> Iterator[None]:
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def describe(config: Config, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:

@@ -37,7 +37,6 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def quick_attacks(monkeypatch):
-    monkeypatch.setattr(attacks, "IMAGES", 4)
     monkeypatch.setitem(attacks.BUDGETS, "one pixel", {"population": 8, "generations": 1})
     monkeypatch.setitem(attacks.BUDGETS, "local search", {"rounds": 2, "max_candidates": 8})
 
@@ -59,12 +58,12 @@ def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, tmp_pa
     other = dataclasses.replace(load_run(runs / "none"), class_names=hostile.class_names)
     save_run(hostile, tmp_path / "hostile")
     save_run(other, tmp_path / "other")
-    report.report(report.Options(tmp_path / "hostile", tmp_path / "other"))
+    report.report(report.Options(tmp_path / "hostile", tmp_path / "other", attack_images=4))
     page = Page()
     page.feed((tmp_path / "hostile" / "report.html").read_text())
     assert "script" not in page.tags
     assert all(link.startswith(("data:", "#")) for link in page.links)
-    assert page.tags.count("section") == len(report.MEASURES) == page.tags.count("h2")
+    assert page.tags.count("section") == len(report.MEASURES) + 1 == page.tags.count("h2")
     measured = json.loads((tmp_path / "hostile" / "report.json").read_text())
     assert measured["networks"] == ["hostile", "other"]
     accuracy = measured["claims"]["table1"]["numbers"]["hostile"]["accuracy"]
@@ -75,10 +74,23 @@ def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, tmp_pa
     assert "Table 1" in capsys.readouterr().out
 
 
+def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(runs, tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    monkeypatch.setattr(report, "MEASURES", ())
+    with pytest.raises(NotADirectoryError, match="choose another --output"):
+        report.report(report.Options(runs / "learned", output=file, attack_images=1))
+    monkeypatch.setattr(sys, "argv", ["masking", f"--run={runs / 'learned'}", f"--output={file}"])
+    with pytest.raises(SystemExit) as stop:
+        claims.main(lambda networks: pytest.fail("measured"), masking.__doc__)
+    assert stop.value.code == 2
+    assert file.read_text() == "mine"
+
+
 def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path):
     for name in ("learned", "none"):
         save_run(load_run(runs / name), tmp_path / "runs" / name)
-    report.report(report.Options(tmp_path / "runs" / "learned", tmp_path / "runs" / "none"))
+    report.report(report.Options(tmp_path / "runs" / "learned", tmp_path / "runs" / "none", attack_images=4))
     results.write(results.Options(tmp_path))
     page = (tmp_path / "README.md").read_text()
     last = load_run(runs / "learned").history[-1]
@@ -89,7 +101,7 @@ def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path):
     assert line.endswith(f"| {ours:.4f} | {control:.4f} | {'yes' if ours <= 0.62 * control else 'no'} |")
 
 
-def test_results_page_says_where_there_was_nothing_to_measure(runs, quick_attacks, tmp_path):
+def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     for name in ("learned", "none"):
         save_run(load_run(runs / name), tmp_path / "runs" / name)
     file = tmp_path / "runs" / "learned" / "report.json"
@@ -101,6 +113,7 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, quick_attack
     (line,) = (line for line in (tmp_path / "README.md").read_text().splitlines() if "true positives" in line)
     assert line.endswith("| no images to tell by |")
     assert "|  |" in line
+    assert "attack" not in (tmp_path / "README.md").read_text()
 
 
 def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatch, capsys):

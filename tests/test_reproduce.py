@@ -77,6 +77,13 @@ def test_the_time_left_is_counted_by_hand(small_plan, tmp_path):
     assert reproduce.progress(small_plan, tmp_path).splitlines()[-1] == "  about 6 minutes left"
 
 
+def test_a_damaged_metrics_file_is_named(small_plan, tmp_path):
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "metrics.jsonl").write_text('{"epoch": 0}\n{"epo')
+    with pytest.raises(ValueError, match=r"first/metrics\.jsonl is damaged"):
+        reproduce.progress(small_plan, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

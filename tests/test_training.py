@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import logging
 import multiprocessing
 
 import chex
@@ -299,6 +300,25 @@ def test_a_segment_gives_the_numbers_of_single_steps():
         expected += float(measured["loss"])
     chex.assert_trees_all_close((whole.params, whole.gate), (single.params, single.gate), rtol=1e-4, atol=1e-5)
     assert float(total) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_finished_run_repeated_writes_nothing_and_says_so(tmp_path, capsys):
+    config, dataset = tiny_run()
+    history = loop.fit(config, dataset, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("events*")}
+    assert len(before) == 1
+    assert loop.fit(config, dataset, tmp_path) == history
+    assert capsys.readouterr().out.splitlines()[-1] == "it was finished before"
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("events*")} == before
+
+
+def test_opening_a_run_says_nothing(tmp_path, caplog):
+    config, dataset = tiny_run()
+    loop.fit(config, dataset, tmp_path)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        load_run(tmp_path)
+    assert not caplog.records
 
 
 class Crash(Exception):

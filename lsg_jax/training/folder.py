@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,6 @@ class RunFolder:
         if parallel.is_first():
             lines = "".join(json.dumps(line) + "\n" for line in self.history)
             cache.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines))
-            self._events = self._stack.enter_context(SummaryWriter(str(self.path), purge_step=len(self.history)))
         return templates
 
     def save(self, step: int, variables: Any, training: Any, *, measured: bool) -> None:
@@ -84,15 +84,22 @@ class RunFolder:
 
     def record(self, line: dict[str, Any]) -> None:
         """Adds the line of an epoch."""
+        if parallel.is_first():
+            self._write(line)
         self.history.append(line)
-        if not parallel.is_first():
-            return
+
+    def _write(self, line: dict[str, Any]) -> None:
         with (self.path / "metrics.jsonl").open("a") as stream:
             stream.write(json.dumps(line) + "\n")
         for name, value in line.items():
             if isinstance(value, float):
                 self._events.add_scalar(name, value, line["epoch"])
         self._events.flush()
+
+    @cached_property
+    def _events(self) -> SummaryWriter:
+        """Opened with the first line, so that nothing is added to a run that is finished."""
+        return self._stack.enter_context(SummaryWriter(str(self.path), purge_step=len(self.history)))
 
 
 def check_folder(config: Config, folder: Path) -> None:

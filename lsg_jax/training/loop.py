@@ -102,6 +102,11 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         initial = partial(_initial_state, config, dataset, learning_rate, weights=weights)
         state = (jax.vmap(initial) if seed.ndim else initial)(seed)
         state, total_loss = parallel.replicate(_resume(folders, state, np.zeros(seed.shape, np.float32)), mesh)
+        if step := _step(state):
+            done = len(folders[0].history)
+            print(
+                "it was finished before" if done == epochs else f"resuming after epoch {done}, step {step}", flush=True
+            )
         if weights is not None:
             _save(folders, state, total_loss, measured=False)  # so that resuming needs the file no more
         received = stack.enter_context(_signals())
@@ -192,14 +197,12 @@ def _resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray)
     step = min(saved) if len(saved) == len(folders) else None
     templates = _unstack(_items(state, total_loss), len(folders))
     restored = _stack([folder.restore(step, **items) for folder, items in zip(folders, templates, strict=True)])
-    if step is not None:
-        print(f"resuming after epoch {len(folders[0].history)}, step {step}", flush=True)
     training = dict(restored["training"])
     total_loss = training.pop("total_loss")
     return dataclasses.replace(state, **restored["variables"], **training), total_loss
 
 
-def _items(state: TrainState, total_loss: jax.Array) -> dict[str, Any]:
+def _items(state: TrainState, total_loss: jax.Array | np.ndarray) -> dict[str, Any]:
     variables = {"params": state.params, "batch_stats": state.batch_stats, "gate": state.gate}
     training = {
         "step": state.step,
