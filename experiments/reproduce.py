@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from experiments import cli
+from experiments import attacks, cli
 
 
 class Training(NamedTuple):
@@ -21,6 +21,7 @@ class Training(NamedTuple):
       epochs: how long it is trained; 3 n + 1 of them end on two plain epochs after the last gated one.
       options: what else its command is given.
       control: the name of the run that its report compares it with.
+      start: the name of the run whose weights it starts from.
       cost: of an epoch, as a multiple of an epoch of ResNet-20.
     """
 
@@ -29,13 +30,15 @@ class Training(NamedTuple):
     options: tuple[str, ...]
     control: str | None = None
     cost: float = 1.0
+    start: str | None = None
 
 
 class Plan(NamedTuple):
-    """Runs that are trained one after another by ``experiments.COMMAND``."""
+    """Runs that are trained one after another by ``experiments.COMMAND``, with reports on ``attack_images`` images."""
 
     command: str
     trainings: tuple[Training, ...]
+    attack_images: int = attacks.IMAGES
 
 
 _TUNED = ("--learning-rate=0.02",)
@@ -44,10 +47,11 @@ PLANS = {
     "digits": Plan(
         "digits",
         (
-            Training("digits-none", 61, ("--gate=none",)),
-            Training("digits-learned", 61, ("--gate=learned",), "digits-none"),
-            Training("digits-fixed", 61, ("--gate=fixed",), "digits-none"),
+            Training("digits-none", 31, ("--gate=none",)),
+            Training("digits-learned", 31, ("--gate=learned",), "digits-none"),
+            Training("digits-fixed", 31, ("--gate=fixed",), "digits-none"),
         ),
+        attack_images=20,
     ),
     "cifar10": Plan(
         "cifar10",
@@ -55,6 +59,10 @@ PLANS = {
             Training("cifar10-none", 31, ("--gate=none",)),
             Training("cifar10-learned", 31, ("--gate=learned",), "cifar10-none"),
             Training("cifar10-fixed", 31, ("--gate=fixed",), "cifar10-none"),
+            Training("cifar10-none-longer", 10, ("--gate=none", *_TUNED), start="cifar10-none"),
+            Training(
+                "cifar10-tightened", 10, ("--gate=tightened", *_TUNED), "cifar10-none-longer", start="cifar10-learned"
+            ),
             Training("cifar10-no-sparsity", 16, ("--gate=learned", "--sparsity-weight=0")),
             Training("cifar10-joint", 16, ("--gate=learned", "--scheme=joint")),
             Training("alexnet-none", 31, ("--model=alexnet", "--gate=none"), cost=2.8),
@@ -122,16 +130,18 @@ def reproduce(options: Options) -> None:
     """Trains each run of the plan, copies it to the results, reports on it, and writes the page of results."""
     plan = PLANS[options.plan]
     data = [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
-    init = [] if options.init is None else [f"--init={options.init}"]
     for training in plan.trainings:
         print(progress(plan.trainings, options.runs), flush=True)
         run, copy = options.runs / training.name, options.results / "runs" / training.name
+        start = options.init if training.start is None else options.runs / training.start
+        init = [] if start is None else [f"--init={start}"]
         if not copy.exists():
             epochs = f"--epochs={training.epochs}"
             _command(plan.command, *training.options, epochs, *init, *data, f"--output={run}")
             _command("publish", run, copy)
         if training.control is not None and not (copy / "report.json").exists():
-            _command("report", copy, f"--against={options.results / 'runs' / training.control}", *data)
+            control, attacked = options.results / "runs" / training.control, f"--attack-images={plan.attack_images}"
+            _command("report", copy, f"--against={control}", attacked, *data)
         _command("results", f"--folder={options.results}")
 
 

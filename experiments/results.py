@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import cli, paper
+from experiments import cli, paper, summarize
 from lsg_jax import cache
 
 _HEAD = """# Results
@@ -41,6 +41,8 @@ class Options:
 
     folder: Path = Path("results")
     """The folder that holds runs/ and gets README.md."""
+    readme: str | None = None
+    """A run in it whose claims go into ./README.md too, between its marks 'claims'."""
 
 
 def rows(report: dict[str, Any]) -> list[Row]:
@@ -141,10 +143,13 @@ def page(folder: Path) -> str:
     heads = ("run", "data", "model", "gate", "epochs", "seed", *MEASURES.values())
     lines = [_HEAD, "## Runs\n", "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *map(_run_line, paths)]
     for path in paths:
-        if (path / "report.json").is_file():
-            report = json.loads((path / "report.json").read_text())
-            if len(report["networks"]) == 2:
-                lines += _claims(path, report)
+        if (report := _report(path)) is not None and len(report["networks"]) == 2:
+            ours, control = report["networks"]
+            lines += [
+                f"\n## {ours} against {control}\n",
+                f"One seed, `python -m experiments.report` ([all of it](runs/{path.name}/report.html)).\n",
+                claims_table(report),
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -157,14 +162,15 @@ def _run_line(path: Path) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _claims(path: Path, report: dict[str, Any]) -> list[str]:
+def _report(path: Path) -> dict[str, Any] | None:
+    file = path / "report.json"
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def claims_table(report: dict[str, Any]) -> str:
+    """Returns the table of the claims that a report of a gated network against a plain one can tell of."""
     ours, control = report["networks"]
-    lines = [
-        f"\n## {ours} against {control}\n",
-        f"One seed, `python -m experiments.report` ([all of it](runs/{path.name}/report.html)).\n",
-        "| claim | the paper's | ours | control's | holds |",
-        "| --- " * 5 + "|",
-    ]
+    lines = ["| claim | the paper's | ours | control's | holds |", "| --- " * 5 + "|"]
     for row in rows(report):
         claim, *place = row.place
         values = []
@@ -176,12 +182,18 @@ def _claims(path: Path, report: dict[str, Any]) -> list[str]:
         holds = "no images to tell by" if None in values else "yes" if row.holds(*values) else "no"
         ours_cell, control_cell = ("" if value is None else f"{value:.4f}" for value in values)
         lines.append(f"| {row.claim} | {row.paper} | {ours_cell} | {control_cell} | {holds} |")
-    return lines
+    return "\n".join(lines)
 
 
 def write(options: Options) -> None:
-    """Writes the page."""
+    """Writes the page and, where asked, the README's table."""
     content = page(options.folder)
+    if options.readme is not None:
+        report = _report(options.folder / "runs" / options.readme)
+        if report is None or len(report["networks"]) != 2:
+            raise ValueError(f"{options.readme} has no report against a control; make one with experiments.report")
+        shown = summarize.insert(Path("README.md").read_text(), "claims", claims_table(report))
+        cache.publish(Path("README.md"), lambda file: file.write_text(shown))
     cache.publish(options.folder / "README.md", lambda file: file.write_text(content))
     print(options.folder / "README.md")
 

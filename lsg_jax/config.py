@@ -10,7 +10,7 @@ import tyro
 from lsg_jax import models
 from lsg_jax.training import schedule
 
-GATES = ("learned", "fixed", "none")
+GATES = ("learned", "fixed", "tightened", "none")
 SCHEMES = ("alternate", "joint")
 
 
@@ -68,6 +68,8 @@ class GateConfig:
     """The gated epoch's place in its period."""
     gate_init: float = 1.0
     """The initial value of every gate entry, in (0, 1]."""
+    tighten_threshold: float = 0.5
+    """h: a filter of a tightened gate is one class's alone if that entry alone is at least h, else it is shared."""
     shared_filters: int | None = None
     """Filters that all classes share in a fixed gate (default: K modulo C, 4 for 64 filters and 10 classes)."""
 
@@ -97,10 +99,10 @@ class Config:
     model: str = "resnet20"
     """The network: resnet20, 32, 44, 56, 110 (or any 6 n + 2 layers), or alexnet."""
     init: Path | None = None
-    """Start from the weights in this PyTorch checkpoint (.safetensors, .th, .pt, .pth) of the same --model. The
-    normalisation that goes with them, ImageNet's mean and standard deviation, replaces the data set's."""
+    """Start from the weights of this run folder, or of this PyTorch checkpoint (.safetensors, .th, .pt, .pth), of the
+    same --model. The normalisation that goes with them, for a checkpoint ImageNet's, replaces the data set's."""
     gate: str = "learned"
-    """The gate: learned, fixed (appendix C), or none (standard training)."""
+    """The gate: learned, fixed (appendix C), tightened (section 3.3: that of the run --init, held fast), or none."""
     scheme: str = "alternate"
     """alternate (Algorithm 1) or joint (equation 3 in every batch)."""
     precision: str = "float32"
@@ -146,7 +148,9 @@ class Config:
         ):
             _require(weight is None or 0 <= weight < float("inf"), name, weight, "a number of at least 0")
         _require(0 <= self.optimizer.momentum < 1, "momentum", self.optimizer.momentum, "in [0, 1)")
-        _require(0 < self.lsg.gate_init <= 1, "gate-init", self.lsg.gate_init, "in (0, 1]")
+        for name, entry in (("gate-init", self.lsg.gate_init), ("tighten-threshold", self.lsg.tighten_threshold)):
+            _require(0 < entry <= 1, name, entry, "in (0, 1]")
+        _require(self.gate != "tightened" or self.init is not None, "init", None, "a run to take the gate from")
         processes, process = self.run.processes, self.run.process
         if self.run.coordinator in (None, "auto"):
             for name, number in (("processes", processes), ("process", process)):

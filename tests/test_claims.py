@@ -4,6 +4,7 @@ import dataclasses
 import html.parser
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,11 +88,16 @@ def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(runs, t
     assert file.read_text() == "mine"
 
 
-def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path):
+def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path, monkeypatch):
     for name in ("learned", "none"):
         save_run(load_run(runs / name), tmp_path / "runs" / name)
     report.report(report.Options(tmp_path / "runs" / "learned", tmp_path / "runs" / "none", attack_images=4))
-    results.write(results.Options(tmp_path))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("README.md").write_text("above\n<!-- claims -->\nold\n<!-- /claims -->\nbelow\n")
+    results.write(results.Options(tmp_path, readme="learned"))
+    with pytest.raises(ValueError, match="none has no report against a control"):
+        results.write(results.Options(tmp_path, readme="none"))
     page = (tmp_path / "README.md").read_text()
     last = load_run(runs / "learned").history[-1]
     assert f"| {last['test_accuracy']:.4f} | {last['lsg_test_accuracy']:.4f} |" in page
@@ -99,6 +105,9 @@ def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path):
     ours, control = (measured["claims"]["correlation"]["numbers"][name]["C_IC"] for name in ("learned", "none"))
     (line,) = (line for line in page.splitlines() if line.startswith("| C_IC is"))
     assert line.endswith(f"| {ours:.4f} | {control:.4f} | {'yes' if ours <= 0.62 * control else 'no'} |")
+    shown = Path("README.md").read_text()
+    assert line in shown.splitlines()
+    assert (shown.splitlines()[0], shown.splitlines()[-1], "old" in shown) == ("above", "below", False)
 
 
 def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):

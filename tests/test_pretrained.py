@@ -8,6 +8,7 @@ from pathlib import Path
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -15,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 import lsg_jax
 from experiments import cli, digits
 from lsg_jax import data, models, pretrained
-from lsg_jax.config import Config, OptimizerConfig
+from lsg_jax.config import Config, GateConfig, OptimizerConfig
 from lsg_jax.training import loop
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -274,6 +275,44 @@ def test_training_starts_from_the_file_and_goes_on_without_it(tmp_path, monkeypa
         ours, theirs = (lsg_jax.load_run(tmp_path / name / f"seed{seed}") for name in ("cut", "whole"))
         chex.assert_trees_all_equal(ours.params, theirs.params)
         assert np.abs(ours.logits(images(16, 8)) - start.logits(images(16, 8))).max() > 1e-3
+
+
+def test_a_tightened_gate_is_that_of_the_run_before_held_fast(tmp_path, monkeypatch):
+    config, dataset = small_run(None, gate="learned")
+    loop.fit(config, dataset, tmp_path / "before")
+    before = lsg_jax.load_run(tmp_path / "before")
+    hand_made = np.full(before.gate.shape, 0.2, np.float32)
+    hand_made[1, 0], hand_made[(2, 3), 1], hand_made[4, 2:] = 1, 0.7, 1  # one class's, shared by two, another class's
+    lsg_jax.save_run(dataclasses.replace(before, gate=jnp.asarray(hand_made)), tmp_path / "sparse")
+    expected = np.zeros_like(hand_made)
+    expected[1, 0], expected[:, 1], expected[4, 2:] = 1, 1, 1
+    config, dataset = small_run(tmp_path / "sparse", gate="tightened")
+    whole = loop.fit(config, dataset, tmp_path / "whole")
+    assert [line["path"] for line in whole] == ["std", "lsg"]
+    ours = lsg_jax.load_run(tmp_path / "whole")
+    np.testing.assert_array_equal(ours.gate, expected)
+    assert not np.array_equal(ours.last_kernel, before.last_kernel)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_evaluate", lambda *_: (_ for _ in ()).throw(Crash))
+        with pytest.raises(Crash):
+            loop.fit(config, dataset, tmp_path / "cut")
+    chex.assert_trees_all_equal(lsg_jax.load_run(tmp_path / "cut").params, before.params)
+    (tmp_path / "sparse").rename(tmp_path / "gone")
+    assert loop.fit(config, dataset, tmp_path / "cut")[-1]["train_loss"] == whole[-1]["train_loss"]
+    np.testing.assert_array_equal(lsg_jax.load_run(tmp_path / "cut").gate, expected)
+
+
+def test_a_gate_that_cannot_be_tightened_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--init must be a run to take the gate from, got None"):
+        Config(gate="tightened")
+    with pytest.raises(ValueError, match=r"--tighten-threshold must be in \(0, 1\], got 1.5"):
+        Config(lsg=GateConfig(tighten_threshold=1.5))
+    loop.fit(*small_run(None), tmp_path / "plain")
+    config, dataset = small_run(tmp_path / "plain", gate="tightened")
+    with pytest.raises(ValueError, match="plain has no learned gate to tighten"):
+        loop.fit(config, dataset, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli, reproduce, results
+from experiments import cli, reproduce, results, summarize
 from experiments.reproduce import Options, Plan, Training
 from lsg_jax import load_run
 from lsg_jax.config import Config
@@ -64,9 +64,9 @@ def test_a_plan_that_is_stopped_waits_for_its_training_and_goes_on(tmp_path):
     process.terminate()
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 143
-    assert "digits-none                0 of 61 epochs" in out
+    assert "digits-none                0 of 31 epochs" in out
     history = load_run(tmp_path / "runs" / "digits-none").history
-    assert 1 <= len(history) < 61
+    assert 1 <= len(history) < 31
 
 
 def test_the_time_left_is_counted_by_hand(small_plan, tmp_path):
@@ -116,3 +116,7 @@ def test_the_committed_page_of_results_is_what_the_files_say():
     if not (folder / "runs").is_dir():
         pytest.skip("no runs are committed")
     assert (folder / "README.md").read_text() == results.page(folder)
+    report = folder / "runs" / "cifar10-learned" / "report.json"
+    if report.is_file():
+        readme, table = folder.with_name("README.md").read_text(), results.claims_table(json.loads(report.read_text()))
+        assert summarize.insert(readme, "claims", table) == readme

@@ -126,6 +126,16 @@ def has_checkpoint(folder: Path) -> bool:
         checkpoints.close()
 
 
+def normalization(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and standard deviation per channel that the run in ``folder`` normalises its images by."""
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+    try:
+        data = checkpoints.describe(checkpoints.latest or 0)["data"]
+    finally:
+        checkpoints.close()
+    return tuple(data["mean"]), tuple(data["std"])
+
+
 def _stored_config(folder: Path) -> Config:
     """Returns the configuration in config.json or, where that is missing or damaged, in the newest checkpoint."""
     try:

@@ -18,12 +18,12 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from lsg_jax import gates, losses, models, pretrained
-from lsg_jax.checkpoint import describe
+from lsg_jax.checkpoint import Run, describe, load_run
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
 from lsg_jax.training import parallel, schedule
 from lsg_jax.training import state as states
-from lsg_jax.training.folder import RunFolder, has_checkpoint
+from lsg_jax.training.folder import RunFolder, has_checkpoint, normalization
 from lsg_jax.training.segments import Images, evaluate_segment, on_devices, train_segment
 from lsg_jax.training.state import TrainState
 
@@ -90,16 +90,17 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         )
     steps = len(dataset.train.labels) // batch_size
     learning_rate = schedule.learning_rate(config.optimizer.schedule, config.optimizer.learning_rate, epochs * steps)
-    weights = None
+    origin = None
     if config.init is not None:
-        dataset = dataset._replace(mean=pretrained.MEAN, std=pretrained.STD)
-        weights = None if all(map(has_checkpoint, paths)) else _read_weights(config.init, config, dataset)
+        origin = None if all(map(has_checkpoint, paths)) else _open_origin(config.init, config, dataset)
+        mean, std = normalization(paths[0]) if origin is None else (origin.mean, origin.std)
+        dataset = dataset._replace(mean=mean, std=std)
     with ExitStack() as stack:
         folders = [
             stack.enter_context(RunFolder(each, dataset, path)) for each, path in zip(configs, paths, strict=True)
         ]
         seed = np.squeeze(np.array([each.seed for each in configs], np.uint32))
-        initial = partial(_initial_state, config, dataset, learning_rate, weights=weights)
+        initial = partial(_initial_state, config, dataset, learning_rate, origin=origin)
         state = (jax.vmap(initial) if seed.ndim else initial)(seed)
         state, total_loss = parallel.replicate(_resume(folders, state, np.zeros(seed.shape, np.float32)), mesh)
         if step := _step(state):
@@ -107,7 +108,7 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             print(
                 "it was finished before" if done == epochs else f"resuming after epoch {done}, step {step}", flush=True
             )
-        if weights is not None:
+        if origin is not None:
             _save(folders, state, total_loss, measured=False)  # so that resuming needs the file no more
         received = stack.enter_context(_signals())
         train, test = (on_devices(each, mesh) for each in (dataset.train, dataset.test))
@@ -213,17 +214,21 @@ def _items(state: TrainState, total_loss: jax.Array | np.ndarray) -> dict[str, A
     return {"variables": variables, "training": training}
 
 
-def _read_weights(file: Path, config: Config, dataset: Dataset) -> pretrained.Pretrained:
-    """Returns what ``file`` holds; raises ValueError where it does not fit the model or the data set."""
-    weights = pretrained.read(file)
+def _open_origin(path: Path, config: Config, dataset: Dataset) -> Run:
+    """Opens what training starts from; raises ValueError where it does not fit the configuration or the data set."""
+    origin = load_run(path) if path.expanduser().is_dir() else pretrained.import_torch(path)
     name, classes, channels = config.data.dataset, len(dataset.class_names), dataset.train.images.shape[-1]
-    if weights.model != config.model:
-        raise ValueError(f"{file} holds a {weights.model}, not the {config.model} of --model={config.model}")
-    if weights.num_classes != classes:
-        raise ValueError(f"{file} has {weights.num_classes} classes, and {name} has {classes}")
-    if len(weights.mean) != channels:
-        raise ValueError(f"{file} takes images of {len(weights.mean)} channels, and those of {name} have {channels}")
-    return weights
+    if origin.config.model != config.model:
+        raise ValueError(f"{path} holds a {origin.config.model}, not the {config.model} of --model={config.model}")
+    if len(origin.class_names) != classes:
+        raise ValueError(f"{path} has {len(origin.class_names)} classes, and {name} has {classes}")
+    if origin.image_shape[-1] != channels:
+        raise ValueError(
+            f"{path} takes images of {origin.image_shape[-1]} channels, and those of {name} have {channels}"
+        )
+    if config.gate == "tightened" and origin.config.gate != "learned":
+        raise ValueError(f"{path} has no learned gate to tighten; choose a run that was trained with --gate=learned")
+    return origin
 
 
 def _initial_state(
@@ -231,9 +236,9 @@ def _initial_state(
     dataset: Dataset,
     learning_rate: Any,
     seed: Any,
-    weights: pretrained.Pretrained | None = None,
+    origin: Run | None = None,
 ) -> TrainState:
-    """Returns the state before the first step: theta drawn from ``seed`` or, where given, ``weights``."""
+    """Returns the state before the first step: theta drawn from ``seed`` or, where given, that of ``origin``."""
     model = models.create(config.model, len(dataset.class_names), parallel.AXIS, config.precision)
     lsg = config.lsg
     if lsg.sparsity_weight is None or lsg.sparsity_target is None or lsg.shared_filters is None:
@@ -241,6 +246,8 @@ def _initial_state(
     if config.gate == "fixed":
         per_class = (model.num_filters - lsg.shared_filters) // model.num_classes
         gate = gates.fixed(model.num_classes, per_class, lsg.shared_filters)
+    elif config.gate == "tightened" and origin is not None:
+        gate = gates.tighten(origin.gate, lsg.tighten_threshold)
     else:
         gate = gates.init(model.num_classes, model.num_filters, lsg.gate_init if config.gate == "learned" else 1.0)
     # The epochs' keys are fold_in(key, 0), fold_in(key, 1), ...: the last number stays clear of them.
@@ -255,10 +262,7 @@ def _initial_state(
             lsg.gate_loss_weight, lsg.sparsity_weight, lsg.sparsity_target, lsg.silence_weight, lsg.complement_weight
         ),
     )
-    if weights is None:
-        return state
-    params, batch_stats = jax.tree.map(jnp.asarray, (weights.params, weights.batch_stats))
-    return dataclasses.replace(state, params=params, batch_stats=batch_stats)
+    return state if origin is None else dataclasses.replace(state, params=origin.params, batch_stats=origin.batch_stats)
 
 
 def _evaluate(state: TrainState, test: Images, dataset: Dataset, mesh: Mesh) -> dict[str, np.ndarray]:
