@@ -18,6 +18,7 @@ from experiments import (
     claims,
     cli,
     clustering,
+    convergence,
     correlation,
     gates,
     localization,
@@ -39,6 +40,7 @@ MEASURES: tuple[Callable[[list[Network]], Claim], ...] = (
     correlation.measure,
     clustering.measure,
     specificity.measure,
+    convergence.measure,
 )
 PAGE = """<!DOCTYPE html>
 <html lang="en">

@@ -1,6 +1,6 @@
 """Figures from arrays. Nothing is computed here; each function returns a Matplotlib figure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -14,6 +14,11 @@ from lsg_jax.analysis.ownership import OwnershipStatistics
 from lsg_jax.analysis.similarity import Similarity
 
 _STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"))
+_HISTORY = {
+    "test_accuracy": "test accuracy",
+    "test_cross_entropy": "test cross entropy (nats)",
+    "density": "gate density, ||G||_1 / (C K)",
+}
 
 
 def gate_matrices(gates: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
@@ -32,26 +37,29 @@ def gate_matrices(gates: dict[str, np.ndarray], class_names: Sequence[str]) -> F
 
 def curves(history: Sequence[dict[str, Any]]) -> Figure:
     """Accuracy of both paths, their cross entropy, and the gate's density over the epochs; gated epochs are shaded."""
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    figure, axes = _history_panels("epoch (shaded: gated)")
     epochs = [line["epoch"] + 1 for line in history]
-    for axis, measure in ((left, "test_accuracy"), (middle, "test_cross_entropy")):
-        axis.plot(epochs, [line[measure] for line in history], label="STD path", color="#0072b2")
-        gated = [line[f"lsg_{measure}"] for line in history]
-        axis.plot(epochs, gated, "--", label="LSG path (true labels)", color="#d55e00")
-    left.set_ylabel("test accuracy")
-    middle.set_ylabel("test cross entropy (nats)")
-    middle.set_yscale("log")
-    left.legend(fontsize=8)
-    right.plot(epochs, [line["density"] for line in history], color="#009e73")
-    right.set_ylabel("gate density, ||G||_1 / (C K)")
-    right.set_ylim(0, 1.05)
-    for axis in (left, middle, right):
-        axis.set_xlabel("epoch (shaded: gated)")
-        axis.grid(alpha=0.3)
+    for axis, measure in zip(axes, _HISTORY, strict=True):
+        label, color = ("G", "#009e73") if measure == "density" else ("STD path", "#0072b2")
+        axis.plot(epochs, [line[measure] for line in history], label=label, color=color)
+        if measure != "density":
+            gated = [line[f"lsg_{measure}"] for line in history]
+            axis.plot(epochs, gated, "--", label="LSG path (true labels)", color="#d55e00")
         for line in history:
             if line["path"] != "std":
                 axis.axvspan(line["epoch"] + 0.5, line["epoch"] + 1.5, color="0.5", alpha=0.15, linewidth=0)
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def compared_curves(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
+    """Accuracy and cross entropy of the STD path, and the gate's density, of each titled run over its epochs."""
+    figure, axes = _history_panels("epoch")
+    for (title, history), (color, line_style) in zip(histories.items(), cycle(_STYLES), strict=False):
+        epochs = [line["epoch"] + 1 for line in history]
+        for axis, measure in zip(axes, _HISTORY, strict=True):
+            axis.plot(epochs, [line[measure] for line in history], line_style, label=title, color=color)
+    axes[0].legend(fontsize=8)
     return figure
 
 
@@ -256,6 +264,18 @@ def ownership_bars(statistics: OwnershipStatistics, class_names: Sequence[str]) 
     axis.set_axisbelow(True)
     axis.legend(fontsize=8)
     return figure
+
+
+def _history_panels(label: str) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(_HISTORY))
+    for axis, name in zip(axes, _HISTORY.values(), strict=True):
+        axis.set_ylabel(name)
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3)
+    axes[1].set_yscale("log")
+    axes[2].set_ylim(0, 1.05)
+    return figure, axes
 
 
 def _class_panels(count: int, class_names: Sequence[str]) -> tuple[Figure, list[Any]]:

@@ -65,6 +65,21 @@ def test_correlation_matrices_are_reordered_with_their_blocks_framed():
     assert ticks(axis.get_xticklabels()) == ["cat", "ship"]
 
 
+def test_training_curves_of_runs_lie_over_each_other():
+    lines = [{"epoch": e, "test_accuracy": 0.1 * e, "test_cross_entropy": 2.0 - e, "density": 1.0} for e in range(2)]
+    figure = plots.compared_curves({"alternating": lines, "joint": lines[:1]})
+    assert [axis.get_ylabel().split(",")[0] for axis in figure.axes] == [
+        "test accuracy",
+        "test cross entropy (nats)",
+        "gate density",
+    ]
+    for axis, measure in zip(figure.axes, ("test_accuracy", "test_cross_entropy", "density"), strict=True):
+        for drawn, count in zip(axis.lines, (2, 1), strict=True):
+            np.testing.assert_array_equal(drawn.get_xdata(), [1, 2][:count])
+            np.testing.assert_array_equal(drawn.get_ydata(), [line[measure] for line in lines[:count]])
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["alternating", "joint"]
+
+
 def test_correlation_curves_are_in_percent():
     figure = plots.correlation_curves(np.array([0, 0.5]), {"STD": np.array([1, 0.25]), "LSG": np.array([0.5, 0.125])})
     axis = figure.axes[0]

@@ -1,0 +1,44 @@
+"""Footnote 1 for any runs: how fast and how steadily they were trained, joint or alternating."""
+
+from typing import Any
+
+import numpy as np
+
+from experiments import claims
+from experiments.claims import Claim, Network
+from lsg_jax import plots
+from lsg_jax.analysis.convergence import convergence
+
+SHARE = 0.95  # of the best accuracy that any of them had: the level whose epochs are counted
+
+
+def measure(networks: list[Network]) -> Claim:
+    """Returns the training curves of the networks and what they say of speed and stability."""
+    histories = {network.name: network.run.history for network in networks if network.run.history}
+    accuracies = {name: [line["test_accuracy"] for line in history] for name, history in histories.items()}
+    level = SHARE * max((max(values) for values in accuracies.values()), default=0.0)
+    numbers: dict[str, Any] = {network.name: {} for network in networks}
+    for name, values in accuracies.items():
+        found = convergence(np.array(values), level)
+        numbers[name] = {
+            "epochs": len(values),
+            "accuracy, last epoch": values[-1],
+            f"first epoch at {level:.4f}": found.reached,
+            f"epoch from which on it stays at {level:.4f}": found.kept,
+            "largest drop between epochs": found.largest_drop,
+            "drops in all": found.total_drop,
+        }
+    return Claim(
+        "convergence",
+        "Footnote 1: speed and stability of training",
+        f"The STD path on the test set after each epoch. The level is {SHARE:.0%} of the best accuracy of any network "
+        "here. Drops are those of accuracy from an epoch to the next: with alternating epochs they follow the gated "
+        "ones. The paper prefers these to equation 3 in every batch (--scheme=joint) for their 'better training "
+        "stability and converging speed'.",
+        numbers,
+        {"convergence": plots.compared_curves(histories)} if histories else {},
+    )
+
+
+if __name__ == "__main__":
+    claims.main(measure, __doc__ or "")
