@@ -22,10 +22,9 @@ def measure(networks: list[Network]) -> Claim:
         order = correlation.class_order(network.gate)
         matrices[network.name] = matrix, order
         curves[network.name] = correlation.ratio_above(matrix, THRESHOLDS)
-        filters = paper.FILTERS_PER_CLASS.get(network.run.config.model, 6)
-        filters = max(1, min(filters, len(matrix) // len(network.run.class_names)))
+        value, filters = inter_class(network)
         numbers[network.name] = {
-            "C_IC": float(metrics.inter_class_correlation(matrix, network.features, network.labels, filters)),
+            "C_IC": value,
             "filters a class (m)": filters,
         } | {
             f"share above {threshold}": float(value)
@@ -47,6 +46,14 @@ def measure(networks: list[Network]) -> Claim:
             "correlation_curves": plots.correlation_curves(THRESHOLDS, curves),
         },
     )
+
+
+def inter_class(network: Network) -> tuple[float, int]:
+    """Returns C_IC and its m: the paper's for the model, but no more than there are filters for a class."""
+    matrix = metrics.filter_correlation(np.asarray(network.run.last_kernel))
+    filters = paper.FILTERS_PER_CLASS.get(network.run.config.model, 6)
+    filters = max(1, min(filters, len(matrix) // len(network.run.class_names)))
+    return float(metrics.inter_class_correlation(matrix, network.features, network.labels, filters)), filters
 
 
 if __name__ == "__main__":

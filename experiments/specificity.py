@@ -13,14 +13,6 @@ from lsg_jax.analysis import specificity
 
 def measure(networks: list[Network]) -> Claim:
     """Returns the later literature's measures of each network, and the same once its gate is tightened."""
-    numbers: dict[str, Any] = {}
-    for network in networks:
-        tight = np.asarray(gates.tighten(jnp.asarray(network.gate), cli.THRESHOLD))
-        numbers[network.name] = {
-            "mutual information score": metrics.mutual_information_score(network.features, network.labels),
-            "gate": _accuracies(network, network.gate),
-            "tightened gate": _accuracies(network, tight),
-        }
     return Claim(
         "specificity",
         "Beyond the paper: accuracy with and without a class's own filters",
@@ -28,9 +20,19 @@ def measure(networks: list[Network]) -> Claim:
         "the own filters of each image's true class, and without them. A class-specific network keeps the second high "
         "(the gate sees the label, so it nearly always is) and brings the third near 0. The mutual information score "
         "is the mean over filters of the largest mutual information with a class, nats.",
-        numbers,
+        {network.name: numbers(network) for network in networks},
         {},
     )
+
+
+def numbers(network: Network) -> dict[str, Any]:
+    """Returns one network's column."""
+    tight = np.asarray(gates.tighten(jnp.asarray(network.gate), cli.THRESHOLD))
+    return {
+        "mutual information score": metrics.mutual_information_score(network.features, network.labels),
+        "gate": _accuracies(network, network.gate),
+        "tightened gate": _accuracies(network, tight),
+    }
 
 
 def _accuracies(network: Network, gate: np.ndarray) -> dict[str, float]:

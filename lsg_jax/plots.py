@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from lsg_jax.analysis.comparison import Interval
 from lsg_jax.analysis.correlation import ClassOrder
 from lsg_jax.analysis.localization import Curves
 from lsg_jax.analysis.ownership import OwnershipStatistics
@@ -233,6 +234,44 @@ def cluster_centers(centers: dict[str, np.ndarray], class_names: Sequence[str]) 
         figure.colorbar(picture, ax=axis, label="pooled activation", fraction=0.03)
     axes[-1].set_xlabel("filter of the last convolution")
     return figure
+
+
+def tradeoff(losses: dict[str, Interval], effects: dict[str, dict[str, Interval]]) -> Figure:
+    """Each effect of each arm over the accuracy that it costs, with confidence intervals where there are several seeds.
+
+    Args:
+      losses: by arm, the difference in accuracy from the control, in [-1, 1].
+      effects: by effect and arm; a line is drawn at the first arm's, the control's.
+    """
+    figure = Figure(figsize=(4 * len(effects), 4.4), layout="constrained")
+    axes = figure.subplots(1, len(effects), squeeze=False)[0]
+    markers = cycle("osD^vP*X")
+    marks = {arm: (color, marker) for arm, (color, _), marker in zip(losses, cycle(_STYLES), markers, strict=False)}
+    for axis, (effect, by_arm) in zip(axes, effects.items(), strict=True):
+        axis.axhline(next(iter(by_arm.values())).mean, color="0.5", linewidth=0.8)
+        axis.axvline(0, color="0.5", linewidth=0.8)
+        for arm, value in by_arm.items():
+            loss, (color, marker) = losses[arm], marks[arm]
+            axis.errorbar(
+                100 * loss.mean,
+                value.mean,
+                xerr=100 * _half(loss),
+                yerr=_half(value),
+                fmt=marker,
+                color=color,
+                capsize=2,
+                label=arm,
+            )
+        axis.set_xlabel("accuracy less the control's (points)")
+        axis.set_ylabel(effect)
+        axis.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def _half(value: Interval) -> float:
+    """Returns half an interval's width, 0 where there is none."""
+    return float(np.nan_to_num(value.high - value.mean))
 
 
 def ownership_bars(statistics: OwnershipStatistics, class_names: Sequence[str]) -> Figure:

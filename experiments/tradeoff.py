@@ -1,0 +1,123 @@
+"""What class-specific filters cost: arms of training against their controls, over seeds, effect beside accuracy.
+
+An arm is the runs that agree in all settings but the seed. Its control is the arm trained without a gate for as long,
+in the same order and from the same start.
+"""
+
+import dataclasses
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from experiments import claims, cli, correlation, specificity
+from experiments.claims import Network
+from lsg_jax import cache, plots
+from lsg_jax.analysis.comparison import Interval, interval
+from lsg_jax.config import GateConfig
+
+ARM = ("gate", "scheme", *(field.name.replace("_", "-") for field in dataclasses.fields(GateConfig)))
+ACCURACY = "accuracy"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which runs to compare, and where to write."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """The run folders, those trained with --gate=none for control among them."""
+    data_dir: Path | None = None
+    """The TFDS data directory to read from (default: the one they were trained from)."""
+    output: Path = Path("results/tradeoff.json")
+    """The file for the numbers; the picture lies beside it."""
+
+
+def measure(network: Network) -> dict[str, float]:
+    """Returns what is compared of a network, all of it on the test set."""
+    found = specificity.numbers(network)
+    return {
+        ACCURACY: found["gate"]["all filters"],
+        "mutual information score": found["mutual information score"],
+        "C_IC": correlation.inter_class(network)[0],
+        "accuracy without own filters": found["gate"]["without own filters"],
+    }
+
+
+def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
+    """Returns the networks by arm and seed, the control first; an arm is named by what tells it from the others.
+
+    Raises ValueError where there is no control, or a network differs from it in more than the gate's settings.
+    """
+    settings = [network.run.config.settings() for network in networks]
+    if not any(each["gate"] == "none" for each in settings):
+        raise ValueError("none of the runs was trained with --gate=none: there is no control to compare with")
+    for name in settings[0]:
+        if name not in (*ARM, "seed") and len(values := {str(each[name]) for each in settings}) > 1:
+            raise ValueError(f"the runs differ in --{name} ({', '.join(sorted(values))}), so one cannot be the control")
+    found: dict[str, dict[int, Network]] = defaultdict(dict)
+    for each, network in sorted(zip(settings, networks, strict=True), key=lambda pair: pair[0]["gate"] != "none"):
+        alike = [other for other in settings if other["gate"] == each["gate"] != "none"]
+        telling = [name for name in ARM if len({other[name] for other in alike}) > 1]
+        arm = ", ".join([each["gate"], *(f"{name} {_text(each[name])}" for name in telling)])
+        if each["seed"] in found[arm]:
+            raise ValueError(f"{network.name} is of the same arm and seed as {found[arm][each['seed']].name}")
+        found[arm][each["seed"]] = network
+    for arm, seeds in found.items():
+        if missing := sorted(set(seeds) - set(found["none"])):
+            raise ValueError(f"{arm} has seed {missing[0]}, and the control has not; train it with --gate=none")
+    return found
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def compare(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, Any]:
+    """Returns, of each arm and measure, the mean and the mean difference from the controls of the same seeds."""
+    control = found["none"]
+    numbers: dict[str, Any] = {}
+    for arm, seeds in found.items():
+        numbers[arm] = {"seeds": sorted(seeds)}
+        for name in next(iter(control.values())):
+            ours, theirs = (np.array([arm_[seed][name] for seed in seeds]) for arm_ in (seeds, control))
+            numbers[arm][name] = {"mean": interval(ours)._asdict(), "difference": interval(ours - theirs)._asdict()}
+    return numbers
+
+
+def write(options: Options) -> None:
+    """Writes numbers and picture."""
+    if len(options.runs) < 2:
+        raise ValueError(f"name a run and its control at least, got {len(options.runs)} folders")
+    cli.check_writable(options.output.parent)
+    networks = [network for path in options.runs for network in claims.open_networks(path, None, options.data_dir)]
+    measured = {
+        arm: {seed: measure(network) for seed, network in seeds.items()} for arm, seeds in arms(networks).items()
+    }
+    numbers = compare(measured)
+    cache.publish(options.output, partial(Path.write_text, data=claims.to_json(numbers)))
+    picture = options.output.with_suffix(".png")
+    effects = {
+        name: {arm: Interval(**values[name]["mean"]) for arm, values in numbers.items()}
+        for name in next(iter(measured["none"].values()))
+        if name != ACCURACY
+    }
+    losses = {arm: Interval(**values[ACCURACY]["difference"]) for arm, values in numbers.items()}
+    cli.save_figure(plots.tradeoff(losses, effects), picture)
+    for arm, values in numbers.items():
+        print(f"{arm}, {len(values['seeds'])} seeds")
+        for name, value in values.items():
+            if name != "seeds":
+                print(f"  {name:30s}{value['mean']['mean']:8.4f}  difference {_range(**value['difference'])}")
+    print(f"{options.output} and {picture} written")
+
+
+def _range(mean: float, low: float, high: float) -> str:
+    return f"{mean:+.4f}" if np.isnan(low) else f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+if __name__ == "__main__":
+    cli.main(lambda: write(cli.parse(Options, __doc__ or "")))

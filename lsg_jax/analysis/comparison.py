@@ -1,0 +1,30 @@
+"""Trained networks against their controls, over seeds: a claim is a difference, and it has an interval."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """A mean and the ends of its confidence interval, which are NaN where there is one value alone."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Returns the mean of f[S] and Student's interval around it.
+
+    Of differences between networks and their controls of the same seeds it tells whether there is any: 0 lies outside.
+    Raises ValueError where there is no value or one is not finite.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"an interval needs one finite number a seed, got {values.tolist()}")
+    mean, count = float(values.mean()), len(values)
+    if count == 1:
+        return Interval(mean, float("nan"), float("nan"))
+    half = float(stats.t.ppf((1 + confidence) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    return Interval(mean, mean - half, mean + half)

@@ -1,0 +1,126 @@
+"""Arms against their controls: intervals by hand, and the command on tiny runs."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from experiments import claims, tradeoff
+from lsg_jax import data, plots
+from lsg_jax.analysis.comparison import Interval, interval
+from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
+from lsg_jax.training import loop
+
+
+def test_an_interval_by_hand():
+    # Student's t of 2 degrees of freedom at 97.5 % is 0.95 sqrt(2 / (1 - 0.95**2)); the sample's deviation is 1.
+    half = 0.95 * np.sqrt(2 / (1 - 0.95**2)) / np.sqrt(3)
+    np.testing.assert_allclose(interval(np.array([1.0, 2.0, 3.0])), (2, 2 - half, 2 + half), rtol=1e-9)
+    assert interval(np.array([5.0, 5.0])) == (5, 5, 5)
+
+
+def test_intervals_hold_the_mean_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    held = [low <= 3 <= high for _, low, high in (interval(rng.normal(3, 2, size=4)) for _ in range(2000))]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_value_has_no_interval():
+    found = interval(np.array([0.25]))
+    assert found.mean == 0.25
+    assert np.isnan([found.low, found.high]).all()
+
+
+@pytest.mark.parametrize("values", [[], [1.0, np.nan], [[1.0]]])
+def test_what_has_no_mean_is_refused(values):
+    with pytest.raises(ValueError, match="one finite number a seed"):
+        interval(np.array(values))
+
+
+def test_differences_are_those_of_the_same_seeds():
+    found = {
+        "none": {0: {"x": 1.0}, 1: {"x": 2.0}, 2: {"x": 100.0}},
+        "learned": {1: {"x": 2.5}, 0: {"x": 1.25}},
+    }
+    numbers = tradeoff.compare(found)
+    assert numbers["learned"]["seeds"] == [0, 1]
+    assert numbers["learned"]["x"]["mean"]["mean"] == pytest.approx(1.875)
+    assert numbers["learned"]["x"]["difference"]["mean"] == pytest.approx((0.25 + 0.5) / 2)
+    assert numbers["none"]["x"]["difference"] == {"mean": 0, "low": 0, "high": 0}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    from conftest import Tiny
+
+    from lsg_jax import models
+
+    folder = tmp_path_factory.mktemp("arms")
+    dataset = data.load("digits", train_examples=128)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.MODELS, "tiny", Tiny)
+        for name, gate, weight, seeds in (
+            ("plain", "none", 0, 2),
+            ("lsg", "learned", 0, 2),
+            ("silent", "learned", 2, 1),
+        ):
+            config = Config(
+                model="tiny",
+                gate=gate,
+                data=DataConfig(dataset="digits", train_examples=128),
+                optimizer=OptimizerConfig(epochs=2, batch_size=64),
+                lsg=GateConfig(silence_weight=float(weight)),
+            ).resolve(128, 10, 4)
+            for seed in range(seeds):
+                loop.fit(dataclasses.replace(config, seed=seed), dataset, folder / f"{name}{seed}")
+    return folder
+
+
+def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
+    folders = tuple(runs / name for name in ("lsg0", "silent0", "plain1", "lsg1", "plain0"))
+    tradeoff.write(tradeoff.Options(folders, output=tmp_path / "t.json"))
+    numbers = json.loads((tmp_path / "t.json").read_text())
+    assert list(numbers) == ["none", "learned, silence-weight 0", "learned, silence-weight 2"]
+    assert [numbers[arm]["seeds"] for arm in numbers] == [[0, 1], [0, 1], [0]]
+    (network,) = claims.open_networks(runs / "silent0", None, None)
+    (control,) = claims.open_networks(runs / "plain0", None, None)
+    ours, theirs = (each.run.history[-1]["test_accuracy"] for each in (network, control))
+    accuracy = numbers["learned, silence-weight 2"]["accuracy"]
+    assert accuracy["difference"] == {"mean": pytest.approx(ours - theirs, abs=1e-9), "low": None, "high": None}
+    assert (tmp_path / "t.png").stat().st_size > 10_000
+    assert "none, 2 seeds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("lsg0", "lsg1"), "there is no control to compare with"),
+        (("lsg1", "plain0"), "learned has seed 1, and the control has not"),
+        (("lsg0", "plain0", "plain0"), "plain0 is of the same arm and seed as plain0"),
+        (("lsg0",), "name a run and its control at least, got 1"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(runs, tmp_path, names, said):
+    with pytest.raises(ValueError, match=said):
+        tradeoff.write(tradeoff.Options(tuple(runs / name for name in names), output=tmp_path / "t.json"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_budget_is_no_control(runs):
+    networks = [claims.open_networks(runs / name, None, None)[0] for name in ("lsg0", "plain0")]
+    config = networks[0].run.config
+    longer = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, epochs=3))
+    changed = dataclasses.replace(networks[0], run=dataclasses.replace(networks[0].run, config=longer))
+    with pytest.raises(ValueError, match=r"differ in --epochs \(2, 3\)"):
+        tradeoff.arms([changed, networks[1]])
+
+
+def test_the_picture_has_each_arm_where_it_lies():
+    losses = {"none": Interval(0, 0, 0), "learned": Interval(-0.01, -0.02, 0)}
+    nan = float("nan")
+    figure = plots.tradeoff(losses, {"MIS": {"none": Interval(0.1, 0.1, 0.1), "learned": Interval(0.2, nan, nan)}})
+    (axis,) = figure.axes
+    places = [container.lines[0].get_xydata()[0].tolist() for container in axis.containers]
+    assert places == [[0, 0.1], [-1, 0.2]]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("accuracy less the control's (points)", "MIS")
