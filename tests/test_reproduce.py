@@ -106,7 +106,9 @@ def test_every_training_of_every_plan_is_a_configuration(monkeypatch):
         assert len(set(names)) == len(names)
         for training in plan.trainings:
             assert training.control is None or names.index(training.control) < names.index(training.name)
-            monkeypatch.setattr(sys, "argv", ["train", *training.options, f"--epochs={training.epochs}"])
+            assert training.start is None or names.index(training.start) < names.index(training.name)
+            init = [] if training.start is None else [f"--init={training.start}"]
+            monkeypatch.setattr(sys, "argv", ["train", *training.options, *init, f"--epochs={training.epochs}"])
             config = cli.parse(Config, "A test.", Config())
             assert config.optimizer.epochs % config.lsg.period == 1
 
