@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 # Where a prepared CIFAR-10 lies, if not in TFDS's own folder: make CIFAR10=--data-dir=PATH results-cifar10
 CIFAR10 ?=
 
-.PHONY: quickstart test test-slow check results-digits results-cifar10 results-schedules reproduce reproduce-digits
+.PHONY: quickstart test test-slow check results-digits results-cifar10 results-schedules results-lambda reproduce reproduce-digits
 
 quickstart: .venv/installed
 	.venv/bin/python -m experiments.digits --gate=learned
@@ -40,6 +40,12 @@ results-schedules: .venv/installed
 		.venv/bin/python -m experiments.cifar10 --epochs=12 --train-examples=15000 --holdout=5000 \
 			--schedule=$$schedule $(CIFAR10) --output=runs/schedule-cifar10-$$schedule || exit; done
 	.venv/bin/python -m experiments.summarize --name=schedules --by dataset schedule -- runs/schedule-*
+
+# Lambda on held-out images: 10 minutes.
+results-lambda: .venv/installed
+	for lambda in 1 0.1; do .venv/bin/python -m experiments.cifar10 --gate-loss-weight=$$lambda --holdout=5000 \
+		--train-examples=20000 --epochs=13 $(CIFAR10) --output=runs/tune-lambda=$$lambda || exit; done
+	.venv/bin/python -m experiments.summarize --name=lambda --by gate-loss-weight -- runs/tune-lambda=*
 
 # Every run of the paper's claims with its report, in results/; stopped, it goes on where it was.
 reproduce: .venv/installed
