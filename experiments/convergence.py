@@ -23,14 +23,15 @@ def measure(networks: list[Network]) -> Claim:
         numbers[name] = {
             "epochs": len(values),
             "accuracy, last epoch": values[-1],
-            f"first epoch at {level:.4f}": found.reached,
-            f"epoch from which on it stays at {level:.4f}": found.kept,
+            "level": level,
+            "first epoch at the level": "never" if found.reached is None else found.reached,
+            "epoch from which on it stays there": "never" if found.kept is None else found.kept,
             "largest drop between epochs": found.largest_drop,
             "drops in all": found.total_drop,
         }
     return Claim(
         "convergence",
-        "Footnote 1: speed and stability of training",
+        "Speed and stability of training (footnote 1, where the schemes differ)",
         f"The STD path on the test set after each epoch. The level is {SHARE:.0%} of the best accuracy of any network "
         "here. Drops are those of accuracy from an epoch to the next: with alternating epochs they follow the gated "
         "ones. The paper prefers these to equation 3 in every batch (--scheme=joint) for their 'better training "

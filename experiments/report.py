@@ -30,7 +30,7 @@ from experiments import (
 from experiments.claims import Claim, Network
 from lsg_jax import cache
 
-# But the attacks, which alone take minutes.
+# All but the attacks, which take minutes.
 MEASURES: tuple[Callable[[list[Network]], Claim], ...] = (
     table1.measure,
     gates.measure,

@@ -106,12 +106,11 @@ class Options:
             raise ValueError(f"--init goes with the plan finetune, and only with it; got {self.plan} and {self.init}")
 
 
-def progress(trainings: tuple[Training, ...], runs: Path) -> str:
-    """Returns how far each run is and, by the time of the epochs that are done, how long the rest takes."""
+def progress(trainings: tuple[Training, ...], *folders: Path) -> str:
+    """Returns how far each run is, in whichever of the folders, and, by the epochs done, how long the rest takes."""
     lines, left, work, seconds = [], 0.0, 0.0, 0.0
     for training in trainings:
-        file = runs / training.name / "metrics.jsonl"
-        epochs = _lines(file) if file.is_file() else []
+        epochs = max((_lines(folder / training.name) for folder in folders), key=len)
         lines.append(f"  {training.name:24s}{len(epochs):4d} of {training.epochs} epochs")
         seconds += sum(epoch["seconds"] for epoch in epochs)
         work += len(epochs) * training.cost
@@ -121,11 +120,15 @@ def progress(trainings: tuple[Training, ...], runs: Path) -> str:
     return "\n".join(lines)
 
 
-def _lines(file: Path) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in file.read_text().splitlines()]
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged; repeat the command that trains this run, which mends it") from error
+def _lines(run: Path) -> list[dict[str, Any]]:
+    """Returns the whole lines of a run's metrics; a line that was cut is mended where training goes on."""
+    file, lines = run / "metrics.jsonl", []
+    for line in file.read_text().splitlines() if file.is_file() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
 
 
 def reproduce(options: Options) -> None:
@@ -133,17 +136,18 @@ def reproduce(options: Options) -> None:
     plan = PLANS[options.plan]
     data = [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
     for training in plan.trainings:
-        print(progress(plan.trainings, options.runs), flush=True)
-        run, copy = options.runs / training.name, options.results / "runs" / training.name
-        start = options.init if training.start is None else options.runs / training.start
+        copies = options.results / "runs"
+        print(progress(plan.trainings, options.runs, copies), flush=True)
+        run, copy = options.runs / training.name, copies / training.name
+        start = options.init if training.start is None else copies / training.start
         init = [] if start is None else [f"--init={start}"]
         if not copy.exists():
             epochs = f"--epochs={training.epochs}"
             _command(plan.command, *training.options, epochs, *init, *data, f"--output={run}")
             _command("publish", run, copy)
         if training.control is not None and not (copy / "report.json").exists():
-            control, attacked = options.results / "runs" / training.control, f"--attack-images={plan.attack_images}"
-            _command("report", copy, f"--against={control}", attacked, *data)
+            attacked = f"--attack-images={plan.attack_images}"
+            _command("report", copy, f"--against={copies / training.control}", attacked, *data)
         _command("results", f"--folder={options.results}")
 
 

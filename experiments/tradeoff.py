@@ -57,14 +57,14 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
         raise ValueError("none of the runs was trained with --gate=none: there is no control to compare with")
     for name in settings[0]:
         if name not in (*ARM, "seed") and len(values := {str(each[name]) for each in settings}) > 1:
-            raise ValueError(f"the runs differ in --{name} ({', '.join(sorted(values))}), so one cannot be the control")
+            raise ValueError(f"the runs differ in --{name} ({', '.join(sorted(values))}), so none is the control")
     found: dict[str, dict[int, Network]] = defaultdict(dict)
     for each, network in sorted(zip(settings, networks, strict=True), key=lambda pair: pair[0]["gate"] != "none"):
         alike = [other for other in settings if other["gate"] == each["gate"] != "none"]
         telling = [name for name in ARM if len({other[name] for other in alike}) > 1]
         arm = ", ".join([each["gate"], *(f"{name} {_text(each[name])}" for name in telling)])
         if each["seed"] in found[arm]:
-            raise ValueError(f"{network.name} is of the same arm and seed as {found[arm][each['seed']].name}")
+            raise ValueError(f"two of the runs have the same settings ({arm}) and seed {each['seed']}; leave one out")
         found[arm][each["seed"]] = network
     for arm, seeds in found.items():
         if missing := sorted(set(seeds) - set(found["none"])):
@@ -92,8 +92,18 @@ def write(options: Options) -> None:
     """Writes numbers and picture."""
     if len(options.runs) < 2:
         raise ValueError(f"name a run and its control at least, got {len(options.runs)} folders")
+    if options.output.is_dir() or options.output.suffix != ".json":
+        raise ValueError(f"--output must be a file that ends in .json, got {options.output}")
     cli.check_writable(options.output.parent)
-    networks = [network for path in options.runs for network in claims.open_networks(path, None, options.data_dir)]
+    networks: list[Network] = []
+    for path in options.runs:
+        (network,) = claims.open_networks(path, None, options.data_dir)
+        done, asked = len(network.run.history), network.run.config.optimizer.epochs
+        if done < asked:
+            raise ValueError(f"{path} has {done} of {asked} epochs; finish it first")
+        if networks and not np.array_equal(network.images, networks[0].images):
+            raise ValueError(f"{path} and {options.runs[0]} were measured on different images; compare them apart")
+        networks.append(network)
     measured = {
         arm: {seed: measure(network) for seed, network in seeds.items()} for arm, seeds in arms(networks).items()
     }
@@ -101,7 +111,7 @@ def write(options: Options) -> None:
     cache.publish(options.output, partial(Path.write_text, data=claims.to_json(numbers)))
     picture = options.output.with_suffix(".png")
     effects = {
-        name: {arm: Interval(**values[name]["mean"]) for arm, values in numbers.items()}
+        name: {arm: Interval(**values[name]["difference"]) for arm, values in numbers.items()}
         for name in next(iter(measured["none"].values()))
         if name != ACCURACY
     }

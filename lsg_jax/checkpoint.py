@@ -4,7 +4,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -58,7 +58,7 @@ class Checkpoints:
             "training": ocp.StandardCheckpointHandler(),
             "run": ocp.JsonCheckpointHandler(),
         }
-        with _only_errors(logging.getLogger("absl")):  # Orbax warns that read-only is read-only
+        with _only_errors(logging.getLogger("absl")) if read_only else nullcontext():  # it warns of being read-only
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers)
 
     @property
@@ -119,7 +119,7 @@ class Checkpoints:
 @contextmanager
 def _only_errors(logger: logging.Logger) -> Iterator[None]:
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(max(level, logging.ERROR))
     try:
         yield
     finally:

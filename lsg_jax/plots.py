@@ -41,8 +41,8 @@ def curves(history: Sequence[dict[str, Any]]) -> Figure:
     figure, axes = _history_panels("epoch (shaded: gated)")
     epochs = [line["epoch"] + 1 for line in history]
     for axis, measure in zip(axes, _HISTORY, strict=True):
-        label, color = ("G", "#009e73") if measure == "density" else ("STD path", "#0072b2")
-        axis.plot(epochs, [line[measure] for line in history], label=label, color=color)
+        color = "#009e73" if measure == "density" else "#0072b2"
+        axis.plot(epochs, [line[measure] for line in history], label="STD path", color=color)
         if measure != "density":
             gated = [line[f"lsg_{measure}"] for line in history]
             axis.plot(epochs, gated, "--", label="LSG path (true labels)", color="#d55e00")
@@ -241,14 +241,14 @@ def tradeoff(losses: dict[str, Interval], effects: dict[str, dict[str, Interval]
 
     Args:
       losses: by arm, the difference in accuracy from the control, in [-1, 1].
-      effects: by effect and arm; a line is drawn at the first arm's, the control's.
+      effects: by effect and arm, the difference from the control.
     """
     figure = Figure(figsize=(4 * len(effects), 4.4), layout="constrained")
     axes = figure.subplots(1, len(effects), squeeze=False)[0]
     markers = cycle("osD^vP*X")
     marks = {arm: (color, marker) for arm, (color, _), marker in zip(losses, cycle(_STYLES), markers, strict=False)}
     for axis, (effect, by_arm) in zip(axes, effects.items(), strict=True):
-        axis.axhline(next(iter(by_arm.values())).mean, color="0.5", linewidth=0.8)
+        axis.axhline(0, color="0.5", linewidth=0.8)
         axis.axvline(0, color="0.5", linewidth=0.8)
         for arm, value in by_arm.items():
             loss, (color, marker) = losses[arm], marks[arm]
@@ -263,7 +263,7 @@ def tradeoff(losses: dict[str, Interval], effects: dict[str, dict[str, Interval]
                 label=arm,
             )
         axis.set_xlabel("accuracy less the control's (points)")
-        axis.set_ylabel(effect)
+        axis.set_ylabel(f"{effect}, less the control's")
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     return figure

@@ -94,7 +94,7 @@ def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path, 
     report.report(report.Options(tmp_path / "runs" / "learned", tmp_path / "runs" / "none", attack_images=4))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    Path("README.md").write_text("above\n<!-- claims -->\nold\n<!-- /claims -->\nbelow\n")
+    Path("README.md").write_text("above\n<!-- claims -->\nstale\n<!-- /claims -->\nbelow\n")
     results.write(results.Options(tmp_path, readme="learned"))
     with pytest.raises(ValueError, match="none has no report against a control"):
         results.write(results.Options(tmp_path, readme="none"))
@@ -107,7 +107,7 @@ def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path, 
     assert line.endswith(f"| {ours:.4f} | {control:.4f} | {'yes' if ours <= 0.62 * control else 'no'} |")
     shown = Path("README.md").read_text()
     assert line in shown.splitlines()
-    assert (shown.splitlines()[0], shown.splitlines()[-1], "old" in shown) == ("above", "below", False)
+    assert (shown.splitlines()[0], shown.splitlines()[-1], "stale" in shown) == ("above", "below", False)
 
 
 def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):

@@ -27,7 +27,7 @@ def run(monkeypatch, *arguments, default=digits.DEFAULT):
     ("arguments", "said"),
     [
         (["--model=vgg"], "'vgg'; choose one of: alexnet, resnet20"),
-        (["--gate=open"], "'open'; choose one of: learned, fixed, none"),
+        (["--gate=open"], "'open'; choose one of: learned, fixed, tightened, none"),
         (["--precision=float8"], "'float8'; choose one of: float32, bfloat16"),
         (["--scheme=both"], "'both'"),
         (["--schedule=linear"], "'linear'"),

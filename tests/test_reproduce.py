@@ -77,11 +77,15 @@ def test_the_time_left_is_counted_by_hand(small_plan, tmp_path):
     assert reproduce.progress(small_plan, tmp_path).splitlines()[-1] == "  about 6 minutes left"
 
 
-def test_a_damaged_metrics_file_is_named(small_plan, tmp_path):
-    (tmp_path / "first").mkdir()
-    (tmp_path / "first" / "metrics.jsonl").write_text('{"epoch": 0}\n{"epo')
-    with pytest.raises(ValueError, match=r"first/metrics\.jsonl is damaged"):
-        reproduce.progress(small_plan, tmp_path)
+def test_a_line_that_was_cut_does_not_count_and_a_published_run_is_done(small_plan, tmp_path):
+    runs, copies = tmp_path / "runs", tmp_path / "copies"
+    for folder, text in ((runs / "first", '{"seconds": 60}\n{"sec'), (copies / "second", '{"seconds": 60}\n' * 2)):
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text(text)
+    # 180 s for 1 epoch of cost 1 and 2 of cost 3; 1 of cost 1 is left: 26 s.
+    lines = reproduce.progress(small_plan, runs, copies).splitlines()
+    assert [line.split()[:4] for line in lines[:2]] == [["first", "1", "of", "2"], ["second", "2", "of", "2"]]
+    assert lines[-1] == "  about 0 minutes left"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import claims, tradeoff
-from lsg_jax import data, plots
+from lsg_jax import data, load_run, plots, save_run
 from lsg_jax.analysis.comparison import Interval, interval
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
 from lsg_jax.training import loop
@@ -97,7 +97,7 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     [
         (("lsg0", "lsg1"), "there is no control to compare with"),
         (("lsg1", "plain0"), "learned has seed 1, and the control has not"),
-        (("lsg0", "plain0", "plain0"), "plain0 is of the same arm and seed as plain0"),
+        (("lsg0", "plain0", "plain0"), r"same settings \(none\) and seed 0"),
         (("lsg0",), "name a run and its control at least, got 1"),
     ],
 )
@@ -123,4 +123,17 @@ def test_the_picture_has_each_arm_where_it_lies():
     (axis,) = figure.axes
     places = [container.lines[0].get_xydata()[0].tolist() for container in axis.containers]
     assert places == [[0, 0.1], [-1, 0.2]]
-    assert (axis.get_xlabel(), axis.get_ylabel()) == ("accuracy less the control's (points)", "MIS")
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("accuracy less the control's (points)", "MIS, less the control's")
+    across, down = axis.containers[1].lines[2]
+    assert across.get_segments()[0][:, 0].tolist() == pytest.approx([-2, 0])
+    assert down.get_segments()[0][:, 1].tolist() == pytest.approx([0.2, 0.2])
+
+
+def test_an_unfinished_run_and_a_wrong_output_are_refused(runs, tmp_path):
+    for output in (tmp_path, tmp_path / "x.png"):
+        with pytest.raises(ValueError, match=r"must be a file that ends in \.json"):
+            tradeoff.write(tradeoff.Options((runs / "lsg0", runs / "plain0"), output=output))
+    run = load_run(runs / "lsg0")
+    save_run(dataclasses.replace(run, history=run.history[:1]), tmp_path / "cut")
+    with pytest.raises(ValueError, match="cut has 1 of 2 epochs; finish it first"):
+        tradeoff.write(tradeoff.Options((tmp_path / "cut", runs / "plain0"), output=tmp_path / "t.json"))

@@ -14,8 +14,8 @@ class Interval(NamedTuple):
     high: float
 
 
-def interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
-    """Returns the mean of f[S] and Student's interval around it.
+def interval(values: np.ndarray) -> Interval:
+    """Returns the mean of f[S] and Student's 95 % interval around it.
 
     Of differences between networks and their controls of the same seeds it tells whether there is any: 0 lies outside.
     Raises ValueError where there is no value or one is not finite.
@@ -26,5 +26,5 @@ def interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
     mean, count = float(values.mean()), len(values)
     if count == 1:
         return Interval(mean, float("nan"), float("nan"))
-    half = float(stats.t.ppf((1 + confidence) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    half = float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
     return Interval(mean, mean - half, mean + half)

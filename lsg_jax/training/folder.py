@@ -130,7 +130,10 @@ def normalization(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Returns mean and standard deviation per channel that the run in ``folder`` normalises its images by."""
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
     try:
-        data = checkpoints.describe(checkpoints.latest or 0)["data"]
+        latest = checkpoints.latest
+        if latest is None:
+            raise ValueError(f"{folder} holds no checkpoint")
+        data = checkpoints.describe(latest)["data"]
     finally:
         checkpoints.close()
     return tuple(data["mean"]), tuple(data["std"])

@@ -216,7 +216,12 @@ def _items(state: TrainState, total_loss: jax.Array | np.ndarray) -> dict[str, A
 
 def _open_origin(path: Path, config: Config, dataset: Dataset) -> Run:
     """Opens what training starts from; raises ValueError where it does not fit the configuration or the data set."""
+    if not path.suffix and not path.expanduser().is_dir():
+        raise FileNotFoundError(f"there is no run folder --init {path}")
     origin = load_run(path) if path.expanduser().is_dir() else pretrained.import_torch(path)
+    done, asked = len(origin.history), origin.config.optimizer.epochs
+    if path.expanduser().is_dir() and done < asked:
+        raise ValueError(f"--init {path} has {done} of {asked} epochs; finish it first")
     name, classes, channels = config.data.dataset, len(dataset.class_names), dataset.train.images.shape[-1]
     if origin.config.model != config.model:
         raise ValueError(f"{path} holds a {origin.config.model}, not the {config.model} of --model={config.model}")

@@ -76,5 +76,5 @@ def create(
 
 
 def frozen() -> optax.GradientTransformation:
-    """Returns the optimizer of a gate that never moves (``fixed`` and ``none``)."""
+    """Returns the optimizer of a gate that never moves (any but ``learned``)."""
     return optax.set_to_zero()
