@@ -15,6 +15,7 @@ from lsg_jax.analysis import attacks
 from lsg_jax.analysis.attacks import Attack
 
 IMAGES, BLOCK, SHOWN = 500, 50, 6
+INTERVAL = "95 % interval, from", "95 % interval, to"
 ONE_PIXEL = {"population": 400, "generations": 5}
 LOCAL_SEARCH = {"rounds": 10, "max_candidates": 128}
 ATTACKS: dict[str, Callable[..., Attack]] = {"one pixel": attacks.one_pixel, "local search": attacks.local_search}
@@ -34,8 +35,7 @@ def measure(networks: list[Network], count: int = IMAGES) -> Claim:
             rate = attacks.success_rate(np.asarray(found.success))
             numbers[network.name][name] = {
                 "success rate": rate.value,
-                "95 % interval, from": rate.low,
-                "95 % interval, to": rate.high,
+                **dict(zip(INTERVAL, (rate.low, rate.high), strict=True)),
                 "images": rate.total,
                 "median queries": float(np.median(found.queries)),
                 "mean pixels changed": float(np.mean(found.pixels[found.success])) if found.success.any() else 0.0,

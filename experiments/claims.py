@@ -92,6 +92,11 @@ class Network:
         return self.features @ kernel + bias
 
     @cached_property
+    def correlation(self) -> np.ndarray:
+        """Of the last convolution's filters, f64[K, K]."""
+        return metrics.filter_correlation(np.asarray(self.run.last_kernel))
+
+    @cached_property
     def solved(self) -> Phi:
         """Phi in density form, a = 1 and s = 1 / C: CE + | density - 1 / C |, on the test set, from an all-one G."""
         kernel, bias = self.linear

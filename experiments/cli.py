@@ -80,6 +80,8 @@ def train(default: Config, description: str) -> None:
         parallel.join(config.run.coordinator, config.run.processes, config.run.process)
         if not parallel.is_first():
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the first speaks for all
+    else:
+        parallel.use_cores(config.run.seeds)
     folder = config.run.output.expanduser() if config.run.output else default_folder(config, default)
     if parallel.is_first():
         for each in (folder, folder / "checkpoints", folder / "figures"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import cli, paper, summarize
+from experiments import attacks, cli, paper, summarize
 from lsg_jax import cache
 
 _HEAD = """# Results
@@ -27,12 +27,21 @@ MEASURES = {
 
 
 class Row(NamedTuple):
-    """One claim: its words, the paper's figures, where ours lie in a report, and what would make it hold."""
+    """One claim.
+
+    Attributes:
+      claim: in words.
+      paper: its figures.
+      place: where ours lie in a report.
+      holds: whether it does, from our figure and the control's.
+      interval: the names of the ends of the figure's confidence interval, which lie beside it.
+    """
 
     claim: str
     paper: str
     place: tuple[str, ...]
     holds: Callable[[float, float], bool]
+    interval: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,12 +58,13 @@ def rows(report: dict[str, Any]) -> list[Row]:
     """Returns the claims that a report of a gated network against a plain one can tell of."""
     std, lsg = paper.TABLE1["STD"], paper.TABLE1["LSG"]
     masked = next(iter(report["claims"]["masking"]["numbers"][report["networks"][0]]))
-    attacks = [
+    attacked = [
         Row(
             f"{name} attack: success rate is lower",
             f"{figures['LSG']:.2f} against {figures['STD']:.2f}",
             ("attacks", name, "success rate"),
             lambda ours, control: ours < control,
+            attacks.INTERVAL,
         )
         for name, figures in paper.ATTACKS.items()
     ]
@@ -108,6 +118,12 @@ def rows(report: dict[str, Any]) -> list[Row]:
             lambda ours, control: ours <= 0.62 * control,
         ),
         Row(
+            "beyond the paper: so is that of absolute correlations",
+            "",
+            ("correlation", "C_IC of absolute correlations"),
+            lambda ours, control: ours <= 0.62 * control,
+        ),
+        Row(
             "fewer correlated filters (share above 0.3)",
             "fewer",
             ("correlation", "share above 0.3"),
@@ -119,7 +135,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             ("clustering", "cosine to the class's gate row"),
             lambda ours, control: ours > control,
         ),
-        *(attacks if "attacks" in report["claims"] else []),
+        *(attacked if "attacks" in report["claims"] else []),
         Row(
             "beyond the paper: mutual information score is higher",
             "",
@@ -172,17 +188,29 @@ def claims_table(report: dict[str, Any]) -> str:
     ours, control = report["networks"]
     lines = ["| claim | the paper's | ours | control's | holds |", "| --- " * 5 + "|"]
     for row in rows(report):
-        claim, *place = row.place
-        values = []
-        for network in (ours, control):
-            value: Any = report["claims"][claim]["numbers"][network]
-            for name in place:
-                value = value[name]
-            values.append(value)
-        holds = "no images to tell by" if None in values else "yes" if row.holds(*values) else "no"
-        ours_cell, control_cell = ("" if value is None else f"{value:.4f}" for value in values)
-        lines.append(f"| {row.claim} | {row.paper} | {ours_cell} | {control_cell} | {holds} |")
+        found = [_beside(row.place, report["claims"], network) for network in (ours, control)]
+        values = [numbers[row.place[-1]] for numbers in found]
+        cells = ["" if value is None else f"{value:.4f}" for value in values]
+        if row.interval is not None:
+            ends = [[numbers[end] for end in row.interval] for numbers in found]
+            cells = [f"{cell} ({low:.4f} to {high:.4f})" for cell, (low, high) in zip(cells, ends, strict=True)]
+        if None in values:
+            holds = "no images to tell by"
+        elif row.interval is not None and max(low for low, _ in ends) <= min(high for _, high in ends):
+            holds = "too few images to tell"
+        else:
+            holds = "yes" if row.holds(*values) else "no"
+        lines.append(f"| {row.claim} | {row.paper} | {cells[0]} | {cells[1]} | {holds} |")
     return "\n".join(lines)
+
+
+def _beside(place: tuple[str, ...], claims: dict[str, Any], network: str) -> dict[str, Any]:
+    """Returns the numbers among which the last name of ``place`` is."""
+    claim, *inner = place[:-1]
+    numbers: dict[str, Any] = claims[claim]["numbers"][network]
+    for name in inner:
+        numbers = numbers[name]
+    return numbers
 
 
 def write(options: Options) -> None:

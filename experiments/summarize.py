@@ -16,6 +16,7 @@ import tyro
 
 from experiments import cli
 from lsg_jax import load_run
+from lsg_jax.config import Config
 
 MEASURES = {
     "test_accuracy": "accuracy, STD path",
@@ -53,11 +54,9 @@ def gather(runs: tuple[Path, ...], by: tuple[str, ...]) -> dict[str, Any]:
             raise ValueError(f"--by knows no setting {sorted(unknown)[0]!r}; choose among: {', '.join(settings)}")
         if len(run.history) != settings["epochs"]:
             raise ValueError(f"{path} has {len(run.history)} of {settings['epochs']} epochs; finish it first")
-        flags = [f"--{name}={value}" for name, value in settings.items() if value is not None and name != "dataset"]
-        command = shlex.join(["python", "-m", f"experiments.{settings['dataset']}", *flags])
         speed = float(np.median([line["images_per_second"] for line in run.history]))
         last = run.history[-1] | {"images_per_second": speed}
-        described.append({"command": command, "last": last})
+        described.append({"command": command(run.config), "last": last})
         group = tuple(settings[name] for name in by)
         others = {name: value for name, value in settings.items() if name != "seed"}
         if others != alike.setdefault(group, others):
@@ -65,6 +64,18 @@ def gather(runs: tuple[Path, ...], by: tuple[str, ...]) -> dict[str, Any]:
             raise ValueError(f"{path} differs from the others in --{different}; name that in --by or leave the run out")
         groups.setdefault(group, []).append(last)
     return {"groups": [_statistics(by, values, chosen) for values, chosen in groups.items()], "runs": described}
+
+
+def command(config: Config) -> str:
+    """Returns the command that trains a run of ``config``, every setting written out."""
+    settings = config.settings()
+    flags = [f"--{name}={value}" for name, value in settings.items() if value is not None and name != "dataset"]
+    return shlex.join(["python", "-m", f"experiments.{settings['dataset']}", *flags])
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that figures depend on, by package."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def _statistics(by: tuple[str, ...], values: tuple[Any, ...], chosen: list[dict[str, Any]]) -> dict[str, Any]:
@@ -110,7 +121,7 @@ def write(options: Options) -> None:
         raise ValueError("there is no README.md here; run this in the project's folder")
     summary = gather(options.runs, options.by)
     summary["command"] = "python -m experiments.summarize " + shlex.join(sys.argv[1:])
-    summary["versions"] = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    summary["versions"] = versions()
     summary["device"] = jax.devices()[0].device_kind
     page = insert(readme.read_text(), options.name, table(summary))
     file = Path("results") / f"{options.name}.json"

@@ -5,6 +5,7 @@ in the same order and from the same start.
 """
 
 import dataclasses
+import shlex
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments import claims, cli, correlation, specificity
+from experiments import claims, cli, correlation, specificity, summarize
 from experiments.claims import Network
 from lsg_jax import cache, plots
-from lsg_jax.analysis.comparison import Interval, interval
+from lsg_jax.analysis.comparison import Interval, compare
 from lsg_jax.config import GateConfig
 
 ARM = ("gate", "scheme", *(field.name.replace("_", "-") for field in dataclasses.fields(GateConfig)))
@@ -42,7 +43,7 @@ def measure(network: Network) -> dict[str, float]:
     return {
         ACCURACY: found["gate"]["all filters"],
         "mutual information score": found["mutual information score"],
-        "C_IC": correlation.inter_class(network)[0],
+        "C_IC": correlation.inter_class(network)["C_IC"],
         "accuracy without own filters": found["gate"]["without own filters"],
     }
 
@@ -56,7 +57,9 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
     if not any(each["gate"] == "none" for each in settings):
         raise ValueError("none of the runs was trained with --gate=none: there is no control to compare with")
     for name in settings[0]:
-        if name not in (*ARM, "seed") and len(values := {str(each[name]) for each in settings}) > 1:
+        # A tightened gate was learned before, so it starts from another network than its control.
+        comparable = [each for each in settings if name != "init" or each["gate"] != "tightened"]
+        if name not in (*ARM, "seed") and len(values := {str(each[name]) for each in comparable}) > 1:
             raise ValueError(f"the runs differ in --{name} ({', '.join(sorted(values))}), so none is the control")
     found: dict[str, dict[int, Network]] = defaultdict(dict)
     for each, network in sorted(zip(settings, networks, strict=True), key=lambda pair: pair[0]["gate"] != "none"):
@@ -74,18 +77,6 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def compare(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, Any]:
-    """Returns, of each arm and measure, the mean and the mean difference from the controls of the same seeds."""
-    control = found["none"]
-    numbers: dict[str, Any] = {}
-    for arm, seeds in found.items():
-        numbers[arm] = {"seeds": sorted(seeds)}
-        for name in next(iter(control.values())):
-            ours, theirs = (np.array([arm_[seed][name] for seed in seeds]) for arm_ in (seeds, control))
-            numbers[arm][name] = {"mean": interval(ours)._asdict(), "difference": interval(ours - theirs)._asdict()}
-    return numbers
 
 
 def write(options: Options) -> None:
@@ -107,26 +98,30 @@ def write(options: Options) -> None:
     measured = {
         arm: {seed: measure(network) for seed, network in seeds.items()} for arm, seeds in arms(networks).items()
     }
-    numbers = compare(measured)
-    cache.publish(options.output, partial(Path.write_text, data=claims.to_json(numbers)))
-    picture = options.output.with_suffix(".png")
-    effects = {
-        name: {arm: Interval(**values[name]["difference"]) for arm, values in numbers.items()}
-        for name in next(iter(measured["none"].values()))
-        if name != ACCURACY
+    compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}
+    content = {
+        "command": shlex.join(["python", "-m", "experiments.tradeoff", *map(str, options.runs)]),
+        "versions": summarize.versions(),
+        "runs": {network.name: summarize.command(network.run.config) for network in networks},
+        "arms": {
+            arm: {"seeds": sorted(measured[arm])}
+            | {name: {part: each._asdict() for part, each in value._asdict().items()} for name, value in found.items()}
+            for arm, found in compared.items()
+        },
     }
-    losses = {arm: Interval(**values[ACCURACY]["difference"]) for arm, values in numbers.items()}
-    cli.save_figure(plots.tradeoff(losses, effects), picture)
-    for arm, values in numbers.items():
-        print(f"{arm}, {len(values['seeds'])} seeds")
-        for name, value in values.items():
-            if name != "seeds":
-                print(f"  {name:30s}{value['mean']['mean']:8.4f}  difference {_range(**value['difference'])}")
+    cache.publish(options.output, partial(Path.write_text, data=claims.to_json(content)))
+    picture = options.output.with_suffix(".png")
+    differences = {name: {arm: found[name].difference for arm, found in compared.items()} for name in compared["none"]}
+    cli.save_figure(plots.tradeoff(differences.pop(ACCURACY), differences), picture)
+    for arm, found in compared.items():
+        print(f"{arm}, {len(measured[arm])} seeds")
+        for name, value in found.items():
+            print(f"  {name:30s}{value.mean.mean:8.4f}  difference {_range(value.difference)}")
     print(f"{options.output} and {picture} written")
 
 
-def _range(mean: float, low: float, high: float) -> str:
-    return f"{mean:+.4f}" if np.isnan(low) else f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"
+def _range(value: Interval) -> str:
+    return f"{value.mean:+.4f}" + ("" if np.isnan(value.low) else f" ({value.low:+.4f} to {value.high:+.4f})")
 
 
 if __name__ == "__main__":

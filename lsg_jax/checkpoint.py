@@ -98,19 +98,25 @@ class Checkpoints:
     def restore(self, step: int, **templates: Any) -> dict[str, Any]:
         """Returns the items named, each shaped like its template of arrays or ShapeDtypeStructs."""
         items = {name: ocp.args.StandardRestore(template) for name, template in templates.items()}
-        return self._restore(step, **items)
+        restored = self._restore(step, **items)
+        # Orbax compares the shapes of JAX arrays only.
+        if jax.tree.map(np.shape, restored) != jax.tree.map(np.shape, templates):
+            raise self._unusable(step, "arrays of other shapes")
+        return restored
 
     def _restore(self, step: int, **items: Any) -> dict[str, Any]:
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             return {name: restored[name] for name in items}
         except Exception as error:  # a damaged file surfaces as any of a dozen types
-            earlier = [other for other in self._manager.all_steps() if other < step]
-            advice = f"remove it to go back to step {max(earlier)}" if earlier else "there is no earlier one"
-            raise ValueError(
-                f"checkpoint {self._manager.directory / str(step)} is damaged or of another version "
-                f"({type(error).__name__}); {advice}"
-            ) from error
+            raise self._unusable(step, type(error).__name__) from error
+
+    def _unusable(self, step: int, reason: str) -> ValueError:
+        earlier = [other for other in self._manager.all_steps() if other < step]
+        advice = f"remove it to go back to step {max(earlier)}" if earlier else "there is no earlier one"
+        return ValueError(
+            f"checkpoint {self._manager.directory / str(step)} is damaged or of another version ({reason}); {advice}"
+        )
 
     def close(self) -> None:
         self._manager.close()

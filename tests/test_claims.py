@@ -125,6 +125,22 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     assert "attack" not in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.parametrize(("high", "said"), [(0.19, "yes"), (0.21, "too few images to tell")])
+def test_attack_rates_differ_where_their_intervals_part(runs, high, said):
+    def rates(value, low, high):
+        rate = {"success rate": value, **dict(zip(attacks.INTERVAL, (low, high), strict=True))}
+        return {name: rate for name in attacks.ATTACKS}
+
+    networks = claims.open_networks(runs / "learned", runs / "none", None)
+    found = {each.name: {"numbers": each.numbers} for each in (measure(networks) for measure in report.MEASURES)}
+    found["attacks"] = {"numbers": {"learned": rates(0.1, 0.05, high), "none": rates(0.3, 0.2, 0.4)}}
+    table = results.claims_table({"networks": ["learned", "none"], "claims": found})
+    lines = [line for line in table.splitlines() if "attack" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert line.endswith(f"| 0.1000 (0.0500 to {high:.4f}) | 0.3000 (0.2000 to 0.4000) | {said} |")
+
+
 def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatch, capsys):
     arguments = [f"--run={runs / 'learned'}", f"--against={runs / 'none'}", f"--output={tmp_path}"]
     monkeypatch.setattr(sys, "argv", ["masking", *arguments])

@@ -98,6 +98,31 @@ def in_two_processes(*command):
     return [start(1, *command, *numbered, f"--process={process}") for process in range(2)]
 
 
+def test_seeds_are_trained_alike_on_any_devices(tmp_path):
+    histories = []
+    for devices in (1, 2, 8):
+        command = ("-c", DIGITS, "--model=tiny", "--seeds=4", "--epochs=2", f"--output={devices}")
+        finished = finish(start(devices, *command, folder=tmp_path))
+        assert finished.returncode == 0, finished.stderr
+        histories.append([load_run(tmp_path / str(devices) / f"seed{seed}").history for seed in range(4)])
+    measures = ("train_loss", "test_cross_entropy", "lsg_test_cross_entropy", "density")
+    one, *others = [[[line[name] for name in measures] for run in runs for line in run] for runs in histories]
+    for other in others:
+        np.testing.assert_allclose(other, one, rtol=1e-3)
+    assert len({line[0] for line in one}) == 8
+
+
+@pytest.mark.parametrize(("extra", "flags"), [(0, ""), (1, ""), (0, "--xla_force_host_platform_device_count=3")])
+def test_cores_become_devices_where_seeds_share_them_out(extra, flags):
+    cores = len(os.sched_getaffinity(0))
+    script = f"from lsg_jax.training import parallel; parallel.use_cores({2 * cores + extra}); "
+    script += "import jax; print(jax.device_count())"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    expected = 3 if flags else 1 if extra and cores > 1 else cores
+    assert int(done.stdout) == expected
+
+
 def test_devices_and_processes_train_alike():
     finished = [finish(start(count, "-c", TRAIN)) for count in (1, 2, 8)]
     coordinator = address()
@@ -229,4 +254,4 @@ def test_the_epoch_program_for_gpu_and_tpu_has_no_host_callback(path):
 
 
 def test_a_fast_epoch_takes_a_handful_of_dispatches():
-    assert len(list(loop._segments(0, 195, "epoch", 256))) <= 5
+    assert len(list(loop._Segments().of(0, 195, "epoch", 256))) <= 5

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import claims, tradeoff
+from experiments import claims, summarize, tradeoff
 from lsg_jax import data, load_run, plots, save_run
-from lsg_jax.analysis.comparison import Interval, interval
+from lsg_jax.analysis.comparison import Interval, compare, interval
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
 from lsg_jax.training import loop
 
@@ -39,15 +40,15 @@ def test_what_has_no_mean_is_refused(values):
 
 
 def test_differences_are_those_of_the_same_seeds():
-    found = {
-        "none": {0: {"x": 1.0}, 1: {"x": 2.0}, 2: {"x": 100.0}},
-        "learned": {1: {"x": 2.5}, 0: {"x": 1.25}},
-    }
-    numbers = tradeoff.compare(found)
-    assert numbers["learned"]["seeds"] == [0, 1]
-    assert numbers["learned"]["x"]["mean"]["mean"] == pytest.approx(1.875)
-    assert numbers["learned"]["x"]["difference"]["mean"] == pytest.approx((0.25 + 0.5) / 2)
-    assert numbers["none"]["x"]["difference"] == {"mean": 0, "low": 0, "high": 0}
+    control = {0: {"x": 1.0}, 1: {"x": 2.0}, 2: {"x": 100.0}}
+    found = compare({1: {"x": 2.5}, 0: {"x": 1.25}}, control)["x"]
+    assert found.mean.mean == pytest.approx(1.875)
+    # The differences 0.5 and 0.25; Student's t of one degree of freedom at 97.5 % is tan(0.475 pi).
+    half = np.tan(0.475 * np.pi) * np.sqrt(2) * 0.125 / np.sqrt(2)
+    np.testing.assert_allclose(found.difference, (0.375, 0.375 - half, 0.375 + half), rtol=1e-9)
+    assert compare(control, control)["x"].difference == (0, 0, 0)
+    with pytest.raises(ValueError, match="no seed 3"):
+        compare({3: {"x": 1.0}}, control)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,10 @@ def runs(tmp_path_factory):
 def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     folders = tuple(runs / name for name in ("lsg0", "silent0", "plain1", "lsg1", "plain0"))
     tradeoff.write(tradeoff.Options(folders, output=tmp_path / "t.json"))
-    numbers = json.loads((tmp_path / "t.json").read_text())
+    written = json.loads((tmp_path / "t.json").read_text())
+    assert written["runs"]["silent0"] == summarize.command(load_run(runs / "silent0").config)
+    assert "--silence-weight=2.0" in written["runs"]["silent0"]
+    numbers = written["arms"]
     assert list(numbers) == ["none", "learned, silence-weight 0", "learned, silence-weight 2"]
     assert [numbers[arm]["seeds"] for arm in numbers] == [[0, 1], [0, 1], [0]]
     (network,) = claims.open_networks(runs / "silent0", None, None)
@@ -114,6 +118,19 @@ def test_another_budget_is_no_control(runs):
     changed = dataclasses.replace(networks[0], run=dataclasses.replace(networks[0].run, config=longer))
     with pytest.raises(ValueError, match=r"differ in --epochs \(2, 3\)"):
         tradeoff.arms([changed, networks[1]])
+
+
+def test_the_start_must_be_the_same_but_for_a_tightened_gate(runs):
+    networks = [claims.open_networks(runs / name, None, None)[0] for name in ("lsg0", "plain0")]
+
+    def starting(network, gate, init):
+        config = dataclasses.replace(network.run.config, gate=gate, init=Path(init))
+        return dataclasses.replace(network, run=dataclasses.replace(network.run, config=config))
+
+    control = starting(networks[1], "none", "plain")
+    with pytest.raises(ValueError, match=r"differ in --init \(lsg, plain\)"):
+        tradeoff.arms([starting(networks[0], "learned", "lsg"), control])
+    assert list(tradeoff.arms([starting(networks[0], "tightened", "lsg"), control])) == ["none", "tightened"]
 
 
 def test_the_picture_has_each_arm_where_it_lies():

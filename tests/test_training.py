@@ -366,6 +366,7 @@ def test_a_signal_in_the_middle_of_an_epoch_saves_and_resumes_exactly(tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_segment", signalled)
+        patch.setattr(loop, "_SECONDS_A_SEGMENT", 0)  # a segment a step
         with pytest.raises(loop.Interrupted) as stop:
             loop.fit(config, dataset, tmp_path / "cut")
     assert stop.value.signum == 15
@@ -504,6 +505,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_too(tmp_path, item)
     with pytest.raises(ValueError, match=r"checkpoints/12 is damaged .* remove it to go back to step 9"):
         load_run(tmp_path)
     assert load_run(tmp_path / "checkpoints" / "9").history[-1]["epoch"] == 2
+
+
+def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, {"a": np.zeros(3)}, None, {}, None)
+    assert checkpoints.restore(2, variables={"a": np.ones(3)})["variables"]["a"].tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"\(arrays of other shapes\); remove it to go back to step 1"):
+        checkpoints.restore(2, variables={"a": np.zeros(4)})
+    checkpoints.close()
 
 
 def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Trained networks against their controls, over seeds: a claim is a difference, and it has an interval."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,13 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
+
+
+class Compared(NamedTuple):
+    """A measure over seeds: its mean, and its mean difference from the controls of the same seeds."""
+
+    mean: Interval
+    difference: Interval
 
 
 def interval(values: np.ndarray) -> Interval:
@@ -28,3 +36,16 @@ def interval(values: np.ndarray) -> Interval:
         return Interval(mean, float("nan"), float("nan"))
     half = float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
     return Interval(mean, mean - half, mean + half)
+
+
+def compare(arm: Mapping[int, Mapping[str, float]], control: Mapping[int, Mapping[str, float]]) -> dict[str, Compared]:
+    """Returns each measure of an arm of training against its control; both hold the measures by name, by seed.
+
+    The control may have more seeds than the arm; those are left out of the difference.
+    Raises ValueError where it lacks one of the arm's.
+    """
+    if missing := sorted(set(arm) - set(control)):
+        raise ValueError(f"the control has no seed {missing[0]}, which the arm has")
+    ours = {name: np.array([values[name] for values in arm.values()]) for name in next(iter(arm.values()), {})}
+    theirs = {name: np.array([control[seed][name] for seed in arm]) for name in ours}
+    return {name: Compared(interval(ours[name]), interval(ours[name] - theirs[name])) for name in ours}

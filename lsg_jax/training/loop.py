@@ -83,10 +83,10 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
     config, epochs, batch_size = configs[0], configs[0].optimizer.epochs, configs[0].optimizer.batch_size
     described = describe(config, dataset, [])["data"]
     parallel.check_same(config.settings() | {"seeds": len(configs), "folder": str(paths[0]), "data": described})
-    mesh = parallel.mesh()
-    if batch_size % mesh.size:
+    mesh = parallel.mesh(len(configs))
+    if batch_size % (devices := mesh.shape[parallel.AXIS]):
         raise ValueError(
-            f"--batch-size {batch_size} does not divide over {mesh.size} devices; choose a multiple of {mesh.size}"
+            f"--batch-size {batch_size} does not divide over {devices} devices; choose a multiple of {devices}"
         )
     steps = len(dataset.train.labels) // batch_size
     learning_rate = schedule.learning_rate(config.optimizer.schedule, config.optimizer.learning_rate, epochs * steps)
@@ -102,7 +102,9 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         seed = np.squeeze(np.array([each.seed for each in configs], np.uint32))
         initial = partial(_initial_state, config, dataset, learning_rate, origin=origin)
         state = (jax.vmap(initial) if seed.ndim else initial)(seed)
-        state, total_loss = parallel.replicate(_resume(folders, state, np.zeros(seed.shape, np.float32)), mesh)
+        place = parallel.share_out if seed.ndim else parallel.replicate
+        state, total_loss = place(_resume(folders, state, np.zeros(seed.shape, np.float32)), mesh)
+        seed = place(seed, mesh)
         if step := _step(state):
             done = len(folders[0].history)
             print(
@@ -110,7 +112,7 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             )
         if origin is not None:
             _save(folders, state, total_loss, measured=False)  # so that resuming needs the file no more
-        received = stack.enter_context(_signals())
+        received, segments = stack.enter_context(_signals()), _Segments()
         train, test = (on_devices(each, mesh) for each in (dataset.train, dataset.test))
         while (epoch := len(folders[0].history)) < epochs:
             path, position = config.path(epoch), _step(state) % steps
@@ -131,7 +133,7 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             state, total_loss = segment(state, total_loss, train, seed, epoch, 0, 0)  # compiles, runs no step
             jax.block_until_ready(total_loss)
             began = time.perf_counter()
-            for start, stop, bar in _segments(position, steps, label, batch_size):
+            for start, stop, bar in segments.of(position, steps, label, batch_size):
                 state, total_loss = segment(state, total_loss, train, seed, epoch, start, stop)
                 if not np.isfinite(total_loss).all():
                     raise Diverged(
@@ -274,7 +276,8 @@ def _evaluate(state: TrainState, test: Images, dataset: Dataset, mesh: Mesh) -> 
     """Returns accuracy and cross entropy of both paths, one value a run."""
     zero = np.zeros(state.step.shape, np.float32)
     totals: Any = {path: {"correct": zero, "cross_entropy": zero} for path in ("std", "lsg")}
-    batch_size = -(-min(_EVALUATION_BATCH, len(test.labels)) // mesh.size) * mesh.size
+    devices = mesh.shape[parallel.AXIS]
+    batch_size = -(-min(_EVALUATION_BATCH, len(test.labels)) // devices) * devices
     segment = partial(
         evaluate_segment,
         mesh=mesh,
@@ -283,7 +286,7 @@ def _evaluate(state: TrainState, test: Images, dataset: Dataset, mesh: Mesh) -> 
         mean=dataset.mean,
         std=dataset.std,
     )
-    for start, stop, _ in _segments(0, -(-len(test.labels) // batch_size), "measuring", batch_size):
+    for start, stop, _ in _Segments().of(0, -(-len(test.labels) // batch_size), "measuring", batch_size):
         totals = jax.block_until_ready(segment(state, totals, test, start, stop))
     return {
         f"{prefix}test_{name}": np.asarray(totals[path][key], np.float64) / len(test.labels)
@@ -292,25 +295,31 @@ def _evaluate(state: TrainState, test: Images, dataset: Dataset, mesh: Mesh) -> 
     }
 
 
-def _segments(start: int, stop: int, label: str, batch_size: int) -> Iterator[tuple[int, int, Any]]:
-    """Yields (start, stop, bar) of segments that take a few seconds each, whatever the machine."""
-    length = 1
-    with tqdm(
-        total=stop * batch_size,
-        initial=start * batch_size,
-        desc=label,
-        unit=" images",
-        leave=False,
-        unit_scale=True,
-        disable=None if parallel.is_first() else True,
-    ) as bar:
-        while start < stop:
-            end = min(start + length, stop)
-            began = time.perf_counter()
-            yield start, end, bar
-            seconds = parallel.largest(time.perf_counter() - began)
-            bar.update((end - start) * batch_size)
-            start, length = end, max(1, min(4 * length, int(length * _SECONDS_A_SEGMENT / max(seconds, 1e-6))))
+class _Segments:
+    """Cuts epochs into segments that take a few seconds each, whatever the machine, as it learns from those before."""
+
+    def __init__(self) -> None:
+        self._length = 1
+
+    def of(self, start: int, stop: int, label: str, batch_size: int) -> Iterator[tuple[int, int, Any]]:
+        """Yields (start, stop, bar) of each."""
+        with tqdm(
+            total=stop * batch_size,
+            initial=start * batch_size,
+            desc=label,
+            unit=" images",
+            leave=False,
+            unit_scale=True,
+            disable=None if parallel.is_first() else True,
+        ) as bar:
+            while (rest := stop - start) > 0:
+                end = start + -(-rest // max(1, round(rest / self._length)))
+                began = time.perf_counter()
+                yield start, end, bar
+                seconds = parallel.largest(time.perf_counter() - began) / (end - start)
+                bar.update((end - start) * batch_size)
+                start, limit = end, int(_SECONDS_A_SEGMENT / max(seconds, 1e-6))
+                self._length = max(1, min(4 * self._length, limit))
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """One mesh of all devices: data set and batch are split over it, everything else is on each device.
 
-The devices may belong to several processes, on one host or many. Each runs the same program; the first alone writes.
+Of runs that are trained together, each device has some, so that they wait for no other. The devices may belong to
+several processes, on one host or many. Each runs the same program; the first alone writes.
 """
 
 import hashlib
 import json
 import logging
+import math
+import os
 import secrets
 import socket
 import time
@@ -17,7 +20,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-AXIS = "batch"
+SEED, AXIS = "seed", "batch"
 REPLICATED, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
 _SECONDS_TO_JOIN = 120
 
@@ -113,9 +116,27 @@ def check_shared(folder: Path) -> None:
         raise ValueError(f"the processes do not share {folder}; choose an --output on storage that all of them see")
 
 
-def mesh() -> Mesh:
-    """Returns the mesh of every device there is."""
-    return Mesh(np.array(jax.devices()), (AXIS,))
+def use_cores(seeds: int) -> None:
+    """Makes each core a device of its own, where ``seeds`` runs share them out evenly; before JAX has any device.
+
+    A run is trained on one core with less work than on several, which have to wait for one another. It changes nothing
+    where JAX has other devices than the CPU, or the number of its devices was chosen.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    flags = os.environ.get("XLA_FLAGS", "")
+    if seeds % cores == 0 and cores > 1 and "device_count" not in flags and jax.config.jax_num_cpu_devices < 0:
+        jax.config.update("jax_num_cpu_devices", cores)
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
+
+
+def mesh(seeds: int = 1) -> Mesh:
+    """Returns the mesh of every device there is: as many rows as share out the seeds, over which no batch is split.
+
+    Each process has to have every run, so of several processes each has its part of the batch alone.
+    """
+    devices = np.array(jax.devices())
+    rows = math.gcd(seeds, devices.size) if jax.process_count() == 1 else 1
+    return Mesh(devices.reshape(rows, -1), (SEED, AXIS))
 
 
 def replicate(tree, mesh: Mesh):
@@ -123,12 +144,17 @@ def replicate(tree, mesh: Mesh):
     return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
 
 
+def share_out(tree, mesh: Mesh):
+    """Puts every array of ``tree``, whose first axis is the seeds, on the devices, to each those of its row."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(SEED)))
+
+
 def spread(array: np.ndarray, mesh: Mesh) -> jax.Array:
     """Puts ``array`` on the devices of ``mesh``, to each its part of the first axis, with zeros at the end.
 
     A process reads only the parts of its own devices.
     """
-    rows = -(-len(array) // mesh.size) * mesh.size
+    rows = -(-len(array) // mesh.shape[AXIS]) * mesh.shape[AXIS]
 
     def part(index):
         start, stop, _ = index[0].indices(rows)
@@ -147,3 +173,19 @@ def split(tree, mesh: Mesh):
 def on_each(function, mesh: Mesh, *, inputs, outputs=REPLICATED):
     """Returns ``function`` run by every device on its part; the functions it calls name ``AXIS`` where parts meet."""
     return jax.shard_map(function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
+
+
+def stacked(function, mesh: Mesh):
+    """Returns ``function`` of one run, which may use ``on_each`` and ``split``, for as many as the first axes hold.
+
+    Each row of ``mesh`` takes its runs at once or, on a CPU, whose cache does not hold several, one after another.
+    """
+    at_once = jax.vmap(function, spmd_axis_name=SEED)
+    rows = mesh.shape[SEED]
+
+    def in_turn(*arguments):
+        turns = jax.tree.map(lambda a: a.reshape(rows, -1, *a.shape[1:]).swapaxes(0, 1), arguments)
+        results = jax.lax.map(lambda turn: at_once(*turn), turns)
+        return jax.tree.map(lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]), results)
+
+    return in_turn if mesh.devices.flat[0].platform == "cpu" else at_once

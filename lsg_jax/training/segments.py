@@ -59,7 +59,7 @@ def train_segment(
 
         return lax.fori_loop(start, stop, step, (state, total_loss))
 
-    return (jax.vmap(train) if stacked else train)(state, total_loss, seed)
+    return (parallel.stacked(train, mesh) if stacked else train)(state, total_loss, seed)
 
 
 @partial(jax.jit, static_argnames=("mesh", "stacked", "batch_size", "mean", "std"))
@@ -88,4 +88,4 @@ def evaluate_segment(state, totals, split, start, stop, *, mesh, stacked, batch_
 
         return lax.fori_loop(start, stop, step, totals)
 
-    return (jax.vmap(evaluate) if stacked else evaluate)(state, totals)
+    return (parallel.stacked(evaluate, mesh) if stacked else evaluate)(state, totals)

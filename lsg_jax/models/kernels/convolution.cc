@@ -15,7 +15,7 @@ ffi::Error Convolution(ffi::ThreadPool pool, Array images, Array weights, Result
   const bool winograd = HasWinograd(in_shape, kernel, place);
   return ForEach(pool, to.count(), [&](const Threads& threads, Index index) {
     if (winograd) {
-      WinogradConvolution(threads, in[index], in_shape, weight[index], kernel, to[index], out_shape);
+      WinogradConvolution(threads, in[index], in_shape, weight[index], to[index], out_shape);
     } else {
       DirectConvolution(threads, in[index], in_shape, weight[index], kernel, place, to[index], out_shape);
     }

@@ -169,7 +169,8 @@ void AddWeightGradient(const float* images, const Shape& in_shape, const float* 
                        const Kernel& kernel, const Placement& place, Index begin, Index end, float* total) {
   const Index padded = Blocks(kernel.outputs) * kLanes;
   const Index band = std::max<Index>(1, kBandPixels / out_shape.columns);
-  const Index group = std::max<Index>(1, kBandPixels / (out_shape.rows * out_shape.columns));
+  const Index pixels = out_shape.rows * out_shape.columns;
+  const Index group = std::min(std::max<Index>(1, kBandPixels / pixels), end - begin);
   std::vector<Planes> in(group, Planes(in_shape, kernel.margin(), place.stride)), out(group, Planes(out_shape, 0, 1));
   for (Index start = begin; start < end; start += group) {
     const Index count = std::min(group, end - start);

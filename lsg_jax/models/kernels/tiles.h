@@ -105,10 +105,10 @@ void ParallelRanges(const Threads& threads, Index ranges, Index images, const Ta
   Parallel(threads, ranges, [&](Index range) { task(range, range * images / ranges, (range + 1) * images / ranges); });
 }
 
-// Runs task(begin, end) for ranges of `images`, a few a thread.
+// Runs task(begin, end) for ranges of `images`, a few a thread where there are several.
 template <typename Task>
 void ForImages(const Threads& threads, Index images, const Task& task) {
-  const Index ranges = std::min(images, 4 * threads.count);
+  const Index ranges = threads.count == 1 ? 1 : std::min(images, 4 * threads.count);
   ParallelRanges(threads, ranges, images, [&](Index, Index begin, Index end) { task(begin, end); });
 }
 

@@ -115,7 +115,7 @@ void WinogradImages(const float* in, const Shape& in_shape, const std::vector<fl
                     const Shape& out_shape, Index begin, Index end) {
   constexpr Index T = kAccumulators / V, kBatch = kPositions / T, kDistance = kPositions * V * kLanes;
   const Index positions = in_shape.rows * in_shape.columns / kGroup, tiles = (positions + T - 1) / T;
-  const Index together = std::max<Index>(1, kPositions / positions);
+  const Index together = std::min(std::max<Index>(1, kPositions / positions), end - begin);
   const Index inputs = in_shape.channels, outputs = out_shape.channels;
   std::vector<Combined> images(together, Combined(in_shape));
   std::vector<float> products(kProducts * kDistance);
@@ -148,47 +148,48 @@ void WinogradImages(const float* in, const Shape& in_shape, const std::vector<fl
   }
 }
 
-// With weights [row][column][in][out] as at(row, column, in, out).
-template <typename At>
-void Winograd(const Threads& threads, const float* in, const Shape& in_shape, const At& at, float* out,
-              const Shape& out_shape) {
-  std::vector<float> weights;
-  for (Index product = 0; product < kProducts; ++product) {
-    for (Index row = 0; row < 3; ++row) {
-      for (Index input = 0; input < in_shape.channels; ++input) {
-        for (Index output = 0; output < out_shape.channels; ++output) {
-          float sum = 0;
-          for (Index column = 0; column < 3; ++column) {
-            sum += kWeights[product][column] * at(row, column, input, output);
-          }
-          weights.push_back(sum);
-        }
+// The combinations of weights [row][column][in][out], `size` of them a tap, as [product][row][in][out].
+inline std::vector<float> CombineWeights(const float* weights, Index size) {
+  std::vector<float> combined(kProducts * 3 * size);
+  for (Index row = 0; row < 3; ++row, weights += 3 * size) {
+    for (Index index = 0; index < size; index += kLanes) {
+      const float* tap = weights + index;
+      const Vector left = AsVector(tap), middle = AsVector(tap + size), right = AsVector(tap + 2 * size);
+      for (Index product = 0; product < kProducts; ++product) {
+        const float* factors = kWeights[product];
+        AsVector(combined.data() + (product * 3 + row) * size + index) =
+            factors[0] * left + factors[1] * middle + factors[2] * right;
       }
     }
   }
+  return combined;
+}
+
+// With weights [row][column][in][out].
+inline void WinogradConvolution(const Threads& threads, const float* in, const Shape& in_shape, const float* weights,
+                                float* out, const Shape& out_shape) {
+  const std::vector<float> combined = CombineWeights(weights, in_shape.channels * out_shape.channels);
   const Index blocks = Blocks(out_shape.channels), positions = in_shape.rows * in_shape.columns / kGroup;
   const auto images = blocks % 4 == 0 && positions <= kAccumulators / 4 ? WinogradImages<4>
                       : blocks % 2 == 0                                 ? WinogradImages<2>
                                                                         : WinogradImages<1>;
   ForImages(threads, in_shape.images,
-            [&](Index begin, Index end) { images(in, in_shape, weights, out, out_shape, begin, end); });
-}
-
-inline void WinogradConvolution(const Threads& threads, const float* images, const Shape& in_shape,
-                                const float* weights, const Kernel& kernel, float* out, const Shape& out_shape) {
-  const auto at = [&](Index row, Index column, Index input, Index output) {
-    return weights[((row * 3 + column) * kernel.inputs + input) * kernel.outputs + output];
-  };
-  Winograd(threads, images, in_shape, at, out, out_shape);
+            [&](Index begin, Index end) { images(in, in_shape, combined, out, out_shape, begin, end); });
 }
 
 // A convolution with the kernel turned around, from outputs to inputs.
 inline void WinogradInputGradient(const Threads& threads, const float* cotangent, const Shape& out_shape,
                                   const float* weights, const Kernel& kernel, float* gradient, const Shape& in_shape) {
-  const auto at = [&](Index row, Index column, Index output, Index input) {
-    return weights[(((2 - row) * 3 + 2 - column) * kernel.inputs + input) * kernel.outputs + output];
-  };
-  Winograd(threads, cotangent, out_shape, at, gradient, in_shape);
+  std::vector<float> turned(kernel.taps() * kernel.inputs * kernel.outputs);
+  float* target = turned.data();
+  for (Index tap = kernel.taps() - 1; tap >= 0; --tap) {
+    for (Index output = 0; output < kernel.outputs; ++output) {
+      for (Index input = 0; input < kernel.inputs; ++input) {
+        *target++ = weights[(tap * kernel.inputs + input) * kernel.outputs + output];
+      }
+    }
+  }
+  WinogradConvolution(threads, cotangent, out_shape, turned.data(), gradient, in_shape);
 }
 
 // Adds the gradient of images [begin, end) in the combined weights, [product][row][input][output], to `total`.
@@ -198,7 +199,7 @@ void AddWinogradGradient(const float* images, const Shape& in_shape, const float
   constexpr int T = kAccumulators / V;
   const Index inputs = in_shape.channels, outputs = out_shape.channels;
   const Index positions = in_shape.rows * in_shape.columns / kGroup;
-  const Index together = std::max<Index>(1, kBandPixels / positions);
+  const Index together = std::min(std::max<Index>(1, kBandPixels / positions), end - begin);
   std::vector<Combined> in(together, Combined(in_shape)), out(together, Combined(out_shape));
   for (Index start = begin; start < end; start += together) {
     const Index count = std::min(together, end - start);
