@@ -1,7 +1,8 @@
 """What class-specific filters cost: arms of training against their controls, over seeds, effect beside accuracy.
 
 An arm is the runs that agree in all settings but the seed. Its control is the arm trained without a gate for as long,
-in the same order and from the same start.
+in the same order and from the same start; only a tightened gate, which was learned before, starts from another network
+than its control, which must have been trained before too.
 """
 
 import dataclasses
@@ -39,11 +40,11 @@ class Options:
 
 def measure(network: Network) -> dict[str, float]:
     """Returns what is compared of a network, all of it on the test set."""
-    found = specificity.numbers(network)
+    found, between = specificity.numbers(network), correlation.inter_class(network)
     return {
         ACCURACY: found["gate"]["all filters"],
         "mutual information score": found["mutual information score"],
-        "C_IC": correlation.inter_class(network)["C_IC"],
+        **{name: between[name] for name in ("C_IC", "C_IC of absolute correlations")},
         "accuracy without own filters": found["gate"]["without own filters"],
     }
 
@@ -57,10 +58,12 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
     if not any(each["gate"] == "none" for each in settings):
         raise ValueError("none of the runs was trained with --gate=none: there is no control to compare with")
     for name in settings[0]:
-        # A tightened gate was learned before, so it starts from another network than its control.
         comparable = [each for each in settings if name != "init" or each["gate"] != "tightened"]
         if name not in (*ARM, "seed") and len(values := {str(each[name]) for each in comparable}) > 1:
             raise ValueError(f"the runs differ in --{name} ({', '.join(sorted(values))}), so none is the control")
+    gates = {each["gate"]: each["init"] for each in settings}
+    if "tightened" in gates and gates["none"] is None:
+        raise ValueError("a tightened gate was trained before, and the control was not; train that with --init=RUN")
     found: dict[str, dict[int, Network]] = defaultdict(dict)
     for each, network in sorted(zip(settings, networks, strict=True), key=lambda pair: pair[0]["gate"] != "none"):
         alike = [other for other in settings if other["gate"] == each["gate"] != "none"]
@@ -102,7 +105,10 @@ def write(options: Options) -> None:
     content = {
         "command": shlex.join(["python", "-m", "experiments.tradeoff", *map(str, options.runs)]),
         "versions": summarize.versions(),
-        "runs": {network.name: summarize.command(network.run.config) for network in networks},
+        "runs": {
+            str(path): summarize.command(network.run.config)
+            for path, network in zip(options.runs, networks, strict=True)
+        },
         "arms": {
             arm: {"seeds": sorted(measured[arm])}
             | {name: {part: each._asdict() for part, each in value._asdict().items()} for name, value in found.items()}

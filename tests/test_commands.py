@@ -169,7 +169,7 @@ def test_the_readme_shows_the_committed_results():
     assert files
     for file in files:
         assert summarize.insert(page, file.stem, summarize.table(json.loads(file.read_text()))) == page
-    for benchmark in (commands, cpu, metrics):
+    for benchmark in (commands, cpu, metrics, seeds):
         name = benchmark.__name__.split(".")[-1]
         measured = json.loads((root / "results" / "benchmarks" / f"{name}.json").read_text())
         assert summarize.insert(page, name, benchmark.table(measured)) == page

@@ -82,8 +82,8 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     folders = tuple(runs / name for name in ("lsg0", "silent0", "plain1", "lsg1", "plain0"))
     tradeoff.write(tradeoff.Options(folders, output=tmp_path / "t.json"))
     written = json.loads((tmp_path / "t.json").read_text())
-    assert written["runs"]["silent0"] == summarize.command(load_run(runs / "silent0").config)
-    assert "--silence-weight=2.0" in written["runs"]["silent0"]
+    assert written["runs"][str(runs / "silent0")] == summarize.command(load_run(runs / "silent0").config)
+    assert "--silence-weight=2.0" in written["runs"][str(runs / "silent0")]
     numbers = written["arms"]
     assert list(numbers) == ["none", "learned, silence-weight 0", "learned, silence-weight 2"]
     assert [numbers[arm]["seeds"] for arm in numbers] == [[0, 1], [0, 1], [0]]
@@ -130,7 +130,10 @@ def test_the_start_must_be_the_same_but_for_a_tightened_gate(runs):
     control = starting(networks[1], "none", "plain")
     with pytest.raises(ValueError, match=r"differ in --init \(lsg, plain\)"):
         tradeoff.arms([starting(networks[0], "learned", "lsg"), control])
-    assert list(tradeoff.arms([starting(networks[0], "tightened", "lsg"), control])) == ["none", "tightened"]
+    tightened = starting(networks[0], "tightened", "lsg")
+    assert list(tradeoff.arms([tightened, control])) == ["none", "tightened"]
+    with pytest.raises(ValueError, match="was trained before, and the control was not"):
+        tradeoff.arms([tightened, networks[1]])
 
 
 def test_the_picture_has_each_arm_where_it_lies():

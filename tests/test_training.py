@@ -384,8 +384,10 @@ def test_another_configuration_is_refused_by_name(tmp_path):
         loop.fit(other, dataset, tmp_path)
 
 
-def test_seeds_trained_together_are_the_seeds_trained_alone(tmp_path):
-    config, dataset = tiny_run(optimizer=OptimizerConfig(epochs=2, batch_size=64))
+@pytest.mark.parametrize(("batch_size", "at_once"), [(64, False), (32, True)])
+def test_seeds_trained_together_are_the_seeds_trained_alone(tmp_path, monkeypatch, batch_size, at_once):
+    monkeypatch.setattr(parallel, "_has_small_cache", lambda mesh: not at_once)
+    config, dataset = tiny_run(optimizer=OptimizerConfig(epochs=2, batch_size=batch_size))
     together = loop.fit_seeds(dataclasses.replace(config, seed=5), dataset, tmp_path / "all", 3)
     for index, seed in enumerate((5, 6, 7)):
         alone = loop.fit(dataclasses.replace(config, seed=seed), dataset, tmp_path / str(seed))

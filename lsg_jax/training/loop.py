@@ -313,13 +313,13 @@ class _Segments:
             disable=None if parallel.is_first() else True,
         ) as bar:
             while (rest := stop - start) > 0:
-                end = start + -(-rest // max(1, round(rest / self._length)))
+                end = start + -(-rest // -(-rest // self._length))
                 began = time.perf_counter()
                 yield start, end, bar
-                seconds = parallel.largest(time.perf_counter() - began) / (end - start)
-                bar.update((end - start) * batch_size)
-                start, limit = end, int(_SECONDS_A_SEGMENT / max(seconds, 1e-6))
-                self._length = max(1, min(4 * self._length, limit))
+                seconds, done = parallel.largest(time.perf_counter() - began), end - start
+                bar.update(done * batch_size)
+                self._length = max(1, min(4 * done, int(done * _SECONDS_A_SEGMENT / max(seconds, 1e-6))))
+                start = end
 
 
 @contextmanager

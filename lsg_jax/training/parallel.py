@@ -1,7 +1,8 @@
-"""One mesh of all devices: data set and batch are split over it, everything else is on each device.
+"""One mesh of all devices: data set and batch are split over a row of it, everything else is on each device.
 
-Of runs that are trained together, each device has some, so that they wait for no other. The devices may belong to
-several processes, on one host or many. Each runs the same program; the first alone writes.
+There is one row, or several where runs are trained together: each has some of them, which wait for no other, and the
+whole data set. The devices may belong to several processes, on one host or many. Each runs the same program; the first
+alone writes.
 """
 
 import hashlib
@@ -116,17 +117,20 @@ def check_shared(folder: Path) -> None:
         raise ValueError(f"the processes do not share {folder}; choose an --output on storage that all of them see")
 
 
-def use_cores(seeds: int) -> None:
-    """Makes each core a device of its own, where ``seeds`` runs share them out evenly; before JAX has any device.
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    A run is trained on one core with less work than on several, which have to wait for one another. It changes nothing
-    where JAX has other devices than the CPU, or the number of its devices was chosen.
+
+def use_cores(seeds: int) -> None:
+    """Makes as many devices of the CPU's cores as share out ``seeds`` runs evenly; before JAX has any device.
+
+    Cores that train each its own run need not wait for one another at every operation. It changes nothing where the
+    number of devices was chosen.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    flags = os.environ.get("XLA_FLAGS", "")
-    if seeds % cores == 0 and cores > 1 and "device_count" not in flags and jax.config.jax_num_cpu_devices < 0:
-        jax.config.update("jax_num_cpu_devices", cores)
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
+    devices = math.gcd(seeds, cores())
+    if devices > 1 and "device_count" not in os.environ.get("XLA_FLAGS", "") and jax.config.jax_num_cpu_devices < 0:
+        jax.config.update("jax_num_cpu_devices", devices)
 
 
 def mesh(seeds: int = 1) -> Mesh:
@@ -188,4 +192,8 @@ def stacked(function, mesh: Mesh):
         results = jax.lax.map(lambda turn: at_once(*turn), turns)
         return jax.tree.map(lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]), results)
 
-    return in_turn if mesh.devices.flat[0].platform == "cpu" else at_once
+    return in_turn if _has_small_cache(mesh) else at_once
+
+
+def _has_small_cache(mesh: Mesh) -> bool:
+    return mesh.devices.flat[0].platform == "cpu"
