@@ -129,7 +129,8 @@ def use_cores(seeds: int) -> None:
     number of devices was chosen.
     """
     devices = math.gcd(seeds, cores())
-    if devices > 1 and "device_count" not in os.environ.get("XLA_FLAGS", "") and jax.config.jax_num_cpu_devices < 0:
+    chosen = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
+    if devices > 1 and not chosen:
         jax.config.update("jax_num_cpu_devices", devices)
 
 
