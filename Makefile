@@ -44,13 +44,14 @@ results-lambda: .venv/installed
 # Every run of the paper's claims with its report, in results/; stopped, it goes on where it was.
 reproduce: .venv/installed
 	.venv/bin/python -m experiments.reproduce cifar10 $(CIFAR10)
+	.venv/bin/python -m experiments.reproduce seeds
 	$(MAKE) results-cifar10
 
 # The tables and pictures of the README that come from those runs, which the repository holds: 2 minutes.
 results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.summarize --name=cifar10 \
 		results/runs/cifar10-none results/runs/cifar10-learned
-	.venv/bin/python -m experiments.results --readme=cifar10-learned
+	.venv/bin/python -m experiments.results --readme cifar10-learned
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-none --output=results/figures/gates.png
 	for claim in masking localization correlation; do \

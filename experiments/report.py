@@ -87,6 +87,14 @@ class Options:
             raise ValueError(f"--attack-images must be at least 0, got {self.attack_images}")
 
 
+def content_of(networks: list[Network], found: list[Claim]) -> dict[str, Any]:
+    """Returns what report.json holds."""
+    return {
+        "networks": [network.name for network in networks],
+        "claims": {claim.name: {"title": claim.title, "numbers": claim.numbers} for claim in found},
+    }
+
+
 def page(networks: list[Network], found: list[Claim]) -> str:
     """Returns the page: self-contained, every string of a run escaped."""
     title = html.escape(" against ".join(network.name for network in networks))
@@ -159,11 +167,7 @@ def report(options: Options) -> None:
         began = time.perf_counter()
         found.append(measure(networks))
         print(f"{found[-1].title}: {time.perf_counter() - began:.1f} s", flush=True)
-    measured = {
-        "networks": [network.name for network in networks],
-        "claims": {claim.name: {"title": claim.title, "numbers": claim.numbers} for claim in found},
-    }
-    content = {"report.html": page(networks, found), "report.json": claims.to_json(measured)}
+    content = {"report.html": page(networks, found), "report.json": claims.to_json(content_of(networks, found))}
     for name, text in content.items():
         cache.publish(folder / name, partial(Path.write_text, data=text))
         print(folder / name)

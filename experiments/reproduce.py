@@ -23,6 +23,7 @@ class Training(NamedTuple):
       control: the name of the run that its report compares it with.
       start: the name of the run whose weights it starts from.
       cost: of an epoch, as a multiple of an epoch of ResNet-20.
+      attack_images: how many images its report attacks both networks on.
     """
 
     name: str
@@ -31,14 +32,23 @@ class Training(NamedTuple):
     control: str | None = None
     cost: float = 1.0
     start: str | None = None
+    attack_images: int = 0
 
 
 class Plan(NamedTuple):
-    """Runs that are trained one after another by ``experiments.COMMAND``, with reports on ``attack_images`` images."""
+    """Runs that are trained one after another by ``experiments.COMMAND``.
+
+    Attributes:
+      command: trains them.
+      trainings: the runs.
+      seeds: how many of each are trained, as one program; of several only the comparison is kept in the results.
+      compared: whether experiments.tradeoff compares them at last: all are arms, and one is the control.
+    """
 
     command: str
     trainings: tuple[Training, ...]
-    attack_images: int = attacks.IMAGES
+    seeds: int = 1
+    compared: bool = False
 
 
 _GENTLE = "--gate-loss-weight=0.1"  # README, "Measured": chosen on held-out images
@@ -49,16 +59,15 @@ PLANS = {
         "digits",
         (
             Training("digits-none", 31, ("--gate=none",)),
-            Training("digits-learned", 31, ("--gate=learned",), "digits-none"),
+            Training("digits-learned", 31, ("--gate=learned",), "digits-none", attack_images=20),
             Training("digits-fixed", 31, ("--gate=fixed",), "digits-none"),
         ),
-        attack_images=20,
     ),
     "cifar10": Plan(
         "cifar10",
         (
             Training("cifar10-none", 31, ("--gate=none",)),
-            Training("cifar10-learned", 31, ("--gate=learned", _GENTLE), "cifar10-none"),
+            Training("cifar10-learned", 31, ("--gate=learned", _GENTLE), "cifar10-none", attack_images=attacks.IMAGES),
             Training("cifar10-fixed", 31, ("--gate=fixed", _GENTLE), "cifar10-none"),
             Training("cifar10-none-longer", 10, ("--gate=none", *_TUNED), start="cifar10-none"),
             Training(
@@ -75,11 +84,27 @@ PLANS = {
         "cifar10",
         (
             Training("finetune-none", 10, ("--gate=none", *_TUNED)),
-            Training("finetune-learned", 10, _LEARNED, "finetune-none"),
+            Training("finetune-learned", 10, _LEARNED, "finetune-none", attack_images=attacks.IMAGES),
             Training("finetune-silence", 10, (*_LEARNED, "--silence-weight=2"), "finetune-none"),
             Training("finetune-complement", 10, (*_LEARNED, "--complement-weight=1"), "finetune-none"),
             Training("finetune-both", 10, (*_LEARNED, "--silence-weight=2", "--complement-weight=1"), "finetune-none"),
         ),
+        compared=True,
+    ),
+    "seeds": Plan(
+        "digits",
+        (
+            Training("seeds-none", 61, ("--gate=none",)),
+            Training("seeds-learned", 61, ("--gate=learned",)),
+            Training("seeds-fixed", 61, ("--gate=fixed",)),
+            Training("seeds-silence", 61, ("--gate=learned", "--silence-weight=2")),
+            Training("seeds-complement", 61, ("--gate=learned", "--complement-weight=1")),
+            Training("seeds-both", 61, ("--gate=learned", "--silence-weight=2", "--complement-weight=1")),
+            Training("seeds-less-silence", 61, ("--gate=learned", "--silence-weight=0.5")),
+            Training("seeds-less-complement", 61, ("--gate=learned", "--complement-weight=0.25")),
+        ),
+        seeds=5,
+        compared=True,
     ),
 }
 
@@ -89,7 +114,7 @@ class Options:
     """Which runs to make, and where."""
 
     plan: tyro.conf.Positional[str]
-    """digits, cifar10 (from scratch), or finetune (CIFAR-10, from the weights that --init names)."""
+    """digits, seeds (digits, five of each), cifar10 (from scratch), or finetune (from the weights of --init)."""
     init: Path | None = None
     """For finetune: the PyTorch checkpoint of a ResNet-20 to start from."""
     data_dir: Path | None = None
@@ -122,8 +147,9 @@ def progress(trainings: tuple[Training, ...], *folders: Path) -> str:
 
 def _lines(run: Path) -> list[dict[str, Any]]:
     """Returns the whole lines of a run's metrics; a line that was cut is mended where training goes on."""
-    file, lines = run / "metrics.jsonl", []
-    for line in file.read_text().splitlines() if file.is_file() else []:
+    lines: list[dict[str, Any]] = []
+    file = next((each for each in (run / "metrics.jsonl", run / "seed0/metrics.jsonl") if each.is_file()), None)
+    for line in [] if file is None else file.read_text().splitlines():
         try:
             lines.append(json.loads(line))
         except ValueError:
@@ -134,20 +160,31 @@ def _lines(run: Path) -> list[dict[str, Any]]:
 def reproduce(options: Options) -> None:
     """Trains each run of the plan, copies it to the results, reports on it, and writes the page of results."""
     plan = PLANS[options.plan]
+    copies, comparison = options.results / "runs", options.results / f"tradeoff-{options.plan}.json"
+    if plan.compared and comparison.exists():
+        print(f"{comparison} is there already; remove it to compare again")
+        return
     data = [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
+    compared: list[Path] = []
     for training in plan.trainings:
-        copies = options.results / "runs"
         print(progress(plan.trainings, options.runs, copies), flush=True)
         run, copy = options.runs / training.name, copies / training.name
         start = options.init if training.start is None else copies / training.start
-        init = [] if start is None else [f"--init={start}"]
+        settings = [*training.options, f"--epochs={training.epochs}", *([] if start is None else [f"--init={start}"])]
+        if plan.seeds > 1:
+            _command(plan.command, *settings, f"--seeds={plan.seeds}", *data, f"--output={run}")
+            compared += [run / f"seed{seed}" for seed in range(plan.seeds)]
+            continue
+        compared.append(copy)
         if not copy.exists():
-            epochs = f"--epochs={training.epochs}"
-            _command(plan.command, *training.options, epochs, *init, *data, f"--output={run}")
+            _command(plan.command, *settings, *data, f"--output={run}")
             _command("publish", run, copy)
         if training.control is not None and not (copy / "report.json").exists():
-            attacked = f"--attack-images={plan.attack_images}"
+            attacked = f"--attack-images={training.attack_images}"
             _command("report", copy, f"--against={copies / training.control}", attacked, *data)
+        _command("results", f"--folder={options.results}")
+    if plan.compared:
+        _command("tradeoff", *compared, *data, f"--output={comparison}")
         _command("results", f"--folder={options.results}")
 
 

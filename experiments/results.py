@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from experiments import attacks, cli, paper, summarize
 from lsg_jax import cache
 
@@ -15,16 +17,9 @@ Written by `python -m experiments.results` from the files beside it. Each run is
 its `report.html` has the pictures. A claim is a difference between a network trained with a gate and its control, a
 plain network of the same budget, seed and data order. CIFAR-10 is a copy that had once been re-encoded as JPEG:
 figures compare with each other, not with those of the original images. Where there are confidence intervals, a claim
-is judged only if they do not overlap; a ratio to a control's figure tells nothing where that is not above 0.
+is judged only if they do not overlap; a ratio to a control's figure tells nothing where that is not above 0. Beside
+means and standard deviations over seeds stands in how many of them the claim holds.
 """
-
-
-MEASURES = {
-    "test_accuracy": "accuracy, STD path",
-    "lsg_test_accuracy": "accuracy, LSG path (true labels)",
-    "test_cross_entropy": "cross entropy, STD path (nats)",
-    "density": "gate density",
-}
 
 
 class Row(NamedTuple):
@@ -51,8 +46,9 @@ class Options:
 
     folder: Path = Path("results")
     """The folder that holds runs/ and gets README.md."""
-    readme: str | None = None
-    """A run in it whose claims go into ./README.md too, between its marks 'claims'."""
+    readme: tuple[str, ...] = ()
+    """Runs with a report and comparisons (tradeoff-...) whose table goes into ./README.md too, between marks of that
+    name."""
 
 
 def rows(report: dict[str, Any]) -> list[Row]:
@@ -153,11 +149,12 @@ def rows(report: dict[str, Any]) -> list[Row]:
 
 
 def page(folder: Path) -> str:
-    """Returns the page for the runs in ``folder``."""
+    """Returns the page for the runs and comparisons in ``folder``."""
     paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
-    if not paths:
+    comparisons = sorted(folder.glob("tradeoff-*.json"))
+    if not paths and not comparisons:
         raise ValueError(f"{folder / 'runs'} holds no runs; copy some with experiments.publish")
-    heads = ("run", "data", "model", "gate", "epochs", "seed", *MEASURES.values())
+    heads = ("run", "data", "model", "gate", "epochs", "seed", *summarize.MEASURES.values())
     lines = [_HEAD, "## Runs\n", "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *map(_run_line, paths)]
     for path in paths:
         if (report := _report(path)) is not None and len(report["networks"]) == 2:
@@ -167,7 +164,32 @@ def page(folder: Path) -> str:
                 f"One seed, `python -m experiments.report` ([all of it](runs/{path.name}/report.html)).\n",
                 claims_table(report),
             ]
+    for file in comparisons:
+        content = json.loads(file.read_text())
+        lines += [
+            f"\n## Arms and their control: {file.stem.removeprefix('tradeoff-')}\n",
+            f"By `{content['command']}`. Differences and their intervals are in [the numbers]({file.name}).\n",
+            f"![Effect and accuracy of each arm, less the control's]({file.stem}.png)\n",
+            arms_table(content),
+        ]
     return "\n".join(lines) + "\n"
+
+
+def arms_table(content: dict[str, Any]) -> str:
+    """Returns the table of what experiments.tradeoff wrote: a row a claim, and the control and each arm beside it."""
+    arms = content["arms"]
+    lines = ["| claim | the paper's | " + " | ".join(arms) + " |", "| --- " * (2 + len(arms)) + "|"]
+    for claim, stated in content["claims"].items():
+        cells = [_arm_cell(found[claim], judged=arm != "none") for arm, found in arms.items()]
+        lines.append("| " + " | ".join((claim, stated, *cells)) + " |")
+    return "\n".join(lines)
+
+
+def _arm_cell(found: dict[str, Any], judged: bool) -> str:
+    values, holds = list(found["by seed"].values()), found["holds"]
+    spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    verdict = f", {holds.count(True)} of {len(holds)}" if judged else ""
+    return f"{np.mean(values):.4f}{spread}{verdict}"
 
 
 def _run_line(path: Path) -> str:
@@ -175,7 +197,7 @@ def _run_line(path: Path) -> str:
     last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
     cells = [f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"]]
     cells += [str(last["epoch"] + 1), str(config["seed"])]
-    cells += [f"{last[name]:.4f}" for name in MEASURES]
+    cells += [f"{last[name]:.4f}" for name in summarize.MEASURES]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -189,7 +211,7 @@ def claims_table(report: dict[str, Any]) -> str:
     ours, control = report["networks"]
     lines = ["| claim | the paper's | ours | control's | holds |", "| --- " * 5 + "|"]
     for row in rows(report):
-        found = [_beside(row.place, report["claims"], network) for network in (ours, control)]
+        found = [beside(row.place, report["claims"], network) for network in (ours, control)]
         if any(row.place[-1] not in numbers for numbers in found):
             continue  # an older report
         values = [numbers[row.place[-1]] for numbers in found]
@@ -207,7 +229,7 @@ def claims_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _beside(place: tuple[str, ...], claims: dict[str, Any], network: str) -> dict[str, Any]:
+def beside(place: tuple[str, ...], claims: dict[str, Any], network: str) -> dict[str, Any]:
     """Returns the numbers among which the last name of ``place`` is."""
     claim, *inner = place[:-1]
     numbers: dict[str, Any] = claims[claim]["numbers"][network]
@@ -216,14 +238,23 @@ def _beside(place: tuple[str, ...], claims: dict[str, Any], network: str) -> dic
     return numbers
 
 
+def readme_table(folder: Path, name: str) -> str:
+    """Returns the README's table ``name``: that of a run with a report, or of a comparison. Raises ValueError."""
+    if name.startswith("tradeoff-") and (file := folder / f"{name}.json").is_file():
+        return arms_table(json.loads(file.read_text()))
+    report = _report(folder / "runs" / name)
+    if report is None or len(report["networks"]) != 2:
+        raise ValueError(f"{name} has no report against a control; make one with experiments.report")
+    return claims_table(report)
+
+
 def write(options: Options) -> None:
-    """Writes the page and, where asked, the README's table."""
+    """Writes the page and, where asked, the README's tables."""
     content = page(options.folder)
-    if options.readme is not None:
-        report = _report(options.folder / "runs" / options.readme)
-        if report is None or len(report["networks"]) != 2:
-            raise ValueError(f"{options.readme} has no report against a control; make one with experiments.report")
-        shown = summarize.insert(Path("README.md").read_text(), "claims", claims_table(report))
+    shown = Path("README.md").read_text() if options.readme else ""
+    for name in options.readme:
+        shown = summarize.insert(shown, name, readme_table(options.folder, name))
+    if options.readme:
         cache.publish(Path("README.md"), lambda file: file.write_text(shown))
     cache.publish(options.folder / "README.md", lambda file: file.write_text(content))
     print(options.folder / "README.md")

@@ -23,7 +23,6 @@ MEASURES = {
     "lsg_test_accuracy": "accuracy, LSG path (true labels)",
     "test_cross_entropy": "cross entropy, STD path (nats)",
     "density": "gate density",
-    "images_per_second": "training images/s",
 }
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -54,8 +53,7 @@ def gather(runs: tuple[Path, ...], by: tuple[str, ...]) -> dict[str, Any]:
             raise ValueError(f"--by knows no setting {sorted(unknown)[0]!r}; choose among: {', '.join(settings)}")
         if len(run.history) != settings["epochs"]:
             raise ValueError(f"{path} has {len(run.history)} of {settings['epochs']} epochs; finish it first")
-        speed = float(np.median([line["images_per_second"] for line in run.history]))
-        last = run.history[-1] | {"images_per_second": speed}
+        last = run.history[-1]
         described.append({"command": command(run.config), "last": last})
         group = tuple(settings[name] for name in by)
         others = {name: value for name, value in settings.items() if name != "seed"}
@@ -95,10 +93,9 @@ def table(summary: dict[str, Any]) -> str:
     for group in summary["groups"]:
         cells = [*map(str, group["by"].values()), str(group["runs"]), str(group["epochs"])]
         for measure in MEASURES:
-            digits = 0 if measure == "images_per_second" else 4
-            cell = f"{group[measure]['mean']:.{digits}f}"
+            cell = f"{group[measure]['mean']:.4f}"
             if group[measure]["std"] is not None:
-                cell += f" ± {group[measure]['std']:.{digits}f}"
+                cell += f" ± {group[measure]['std']:.4f}"
             cells.append(cell)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

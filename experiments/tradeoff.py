@@ -1,4 +1,4 @@
-"""What class-specific filters cost: arms of training against their controls, over seeds, effect beside accuracy.
+"""Every claim over seeds: arms of training against their controls, and what class-specific filters cost in accuracy.
 
 An arm is the runs that agree in all settings but the seed. Its control is the arm trained without a gate for as long,
 in the same order and from the same start; only a tightened gate, which was learned before, starts from another network
@@ -16,14 +16,22 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments import claims, cli, correlation, specificity, summarize
+from experiments import claims, cli, report, results, summarize
 from experiments.claims import Network
+from experiments.results import Row
 from lsg_jax import cache, plots
-from lsg_jax.analysis.comparison import Interval, compare
+from lsg_jax.analysis.comparison import Compared, Interval, compare
 from lsg_jax.config import GateConfig
 
 ARM = ("gate", "scheme", *(field.name.replace("_", "-") for field in dataclasses.fields(GateConfig)))
-ACCURACY = "accuracy"
+ACCURACY = ("table1", "accuracy")
+# What the picture shows of each arm beside its accuracy.
+EFFECTS = {
+    ("specificity", "mutual information score"): "mutual information score",
+    ("correlation", "C_IC"): "C_IC",
+    ("correlation", "C_IC of absolute correlations"): "C_IC of absolute correlations",
+    ("specificity", "gate", "without own filters"): "accuracy without own filters",
+}
 
 
 @dataclass(frozen=True)
@@ -38,15 +46,12 @@ class Options:
     """The file for the numbers; the picture lies beside it."""
 
 
-def measure(network: Network) -> dict[str, float]:
-    """Returns what is compared of a network, all of it on the test set."""
-    found, between = specificity.numbers(network), correlation.inter_class(network)
-    return {
-        ACCURACY: found["gate"]["all filters"],
-        "mutual information score": found["mutual information score"],
-        **{name: between[name] for name in ("C_IC", "C_IC of absolute correlations")},
-        "accuracy without own filters": found["gate"]["without own filters"],
-    }
+def measure(network: Network) -> tuple[list[Row], dict[str, float]]:
+    """Returns the claims that a network can tell of, and what it says of each, all of it on the test set."""
+    measured = report.content_of([network], [each([network]) for each in report.MEASURES])
+    rows = results.rows(measured)
+    beside = [results.beside(row.place, measured["claims"], network.name) for row in rows]
+    return rows, {row.claim: numbers[row.place[-1]] for row, numbers in zip(rows, beside, strict=True)}
 
 
 def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
@@ -65,7 +70,10 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
     if "tightened" in gates and gates["none"] is None:
         raise ValueError("a tightened gate was trained before, and the control was not; train that with --init=RUN")
     found: dict[str, dict[int, Network]] = defaultdict(dict)
-    for each, network in sorted(zip(settings, networks, strict=True), key=lambda pair: pair[0]["gate"] != "none"):
+    control_first = sorted(
+        zip(settings, networks, strict=True), key=lambda pair: (pair[0]["gate"] != "none", pair[0]["seed"])
+    )
+    for each, network in control_first:
         alike = [other for other in settings if other["gate"] == each["gate"] != "none"]
         telling = [name for name in ARM if len({other[name] for other in alike}) > 1]
         arm = ", ".join([each["gate"], *(f"{name} {_text(each[name])}" for name in telling)])
@@ -89,18 +97,8 @@ def write(options: Options) -> None:
     if options.output.is_dir() or options.output.suffix != ".json":
         raise ValueError(f"--output must be a file that ends in .json, got {options.output}")
     cli.check_writable(options.output.parent)
-    networks: list[Network] = []
-    for path in options.runs:
-        (network,) = claims.open_networks(path, None, options.data_dir)
-        done, asked = len(network.run.history), network.run.config.optimizer.epochs
-        if done < asked:
-            raise ValueError(f"{path} has {done} of {asked} epochs; finish it first")
-        if networks and not np.array_equal(network.images, networks[0].images):
-            raise ValueError(f"{path} and {options.runs[0]} were measured on different images; compare them apart")
-        networks.append(network)
-    measured = {
-        arm: {seed: measure(network) for seed, network in seeds.items()} for arm, seeds in arms(networks).items()
-    }
+    networks = _open(options.runs, options.data_dir)
+    rows, measured = _measure(arms(networks))
     compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}
     content = {
         "command": shlex.join(["python", "-m", "experiments.tradeoff", *map(str, options.runs)]),
@@ -109,21 +107,66 @@ def write(options: Options) -> None:
             str(path): summarize.command(network.run.config)
             for path, network in zip(options.runs, networks, strict=True)
         },
+        "claims": {row.claim: row.paper for row in rows},
         "arms": {
-            arm: {"seeds": sorted(measured[arm])}
-            | {name: {part: each._asdict() for part, each in value._asdict().items()} for name, value in found.items()}
-            for arm, found in compared.items()
+            arm: {row.claim: _describe(row, seeds, measured["none"], compared[arm][row.claim]) for row in rows}
+            for arm, seeds in measured.items()
         },
     }
     cache.publish(options.output, partial(Path.write_text, data=claims.to_json(content)))
+    claim_at = {row.place: row.claim for row in rows}
+    accuracy, *effects = (
+        {arm: found[claim_at[place]].difference for arm, found in compared.items()} for place in (ACCURACY, *EFFECTS)
+    )
     picture = options.output.with_suffix(".png")
-    differences = {name: {arm: found[name].difference for arm, found in compared.items()} for name in compared["none"]}
-    cli.save_figure(plots.tradeoff(differences.pop(ACCURACY), differences), picture)
+    cli.save_figure(plots.tradeoff(accuracy, dict(zip(EFFECTS.values(), effects, strict=True))), picture)
     for arm, found in compared.items():
         print(f"{arm}, {len(measured[arm])} seeds")
-        for name, value in found.items():
-            print(f"  {name:30s}{value.mean.mean:8.4f}  difference {_range(value.difference)}")
+        for claim, value in found.items():
+            print(f"  {claim:68s}{value.mean.mean:8.4f}  difference {_range(value.difference)}")
     print(f"{options.output} and {picture} written")
+
+
+def _open(paths: tuple[Path, ...], data_dir: Path | None) -> list[Network]:
+    networks: list[Network] = []
+    for path in paths:
+        (network,) = claims.open_networks(path, None, data_dir)
+        done, asked = len(network.run.history), network.run.config.optimizer.epochs
+        if done < asked:
+            raise ValueError(f"{path} has {done} of {asked} epochs; finish it first")
+        if networks and not np.array_equal(network.images, networks[0].images):
+            raise ValueError(f"{path} and {paths[0]} were measured on different images; compare them apart")
+        networks.append(network)
+    return networks
+
+
+def _measure(arms: dict[str, dict[int, Network]]) -> tuple[list[Row], dict[str, dict[int, dict[str, float]]]]:
+    """Returns the claims that every network can tell of, and what each says of them, by arm and seed."""
+    rows: list[Row] = []
+    measured: dict[str, dict[int, dict[str, float]]] = {}
+    for arm, seeds in arms.items():
+        measured[arm] = {}
+        for seed, network in seeds.items():
+            print(f"{arm}, seed {seed}", flush=True)
+            rows, measured[arm][seed] = measure(network)
+    everything = [values for seeds in measured.values() for values in seeds.values()]
+    rows = [row for row in rows if all(np.isfinite(values[row.claim]) for values in everything)]
+    for values in everything:
+        for claim in set(values) - {row.claim for row in rows}:
+            del values[claim]
+    return rows, measured
+
+
+def _describe(
+    row: Row, seeds: dict[int, dict[str, float]], controls: dict[int, dict[str, float]], compared: Compared
+) -> dict[str, Any]:
+    values = {seed: numbers[row.claim] for seed, numbers in seeds.items()}
+    return {
+        "by seed": values,
+        "mean": compared.mean._asdict(),
+        "difference": compared.difference._asdict(),
+        "holds": [row.holds(value, controls[seed][row.claim]) for seed, value in values.items()],
+    }
 
 
 def _range(value: Interval) -> str:

@@ -94,10 +94,10 @@ def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path, 
     report.report(report.Options(tmp_path / "runs" / "learned", tmp_path / "runs" / "none", attack_images=4))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    Path("README.md").write_text("above\n<!-- claims -->\nstale\n<!-- /claims -->\nbelow\n")
-    results.write(results.Options(tmp_path, readme="learned"))
+    Path("README.md").write_text("above\n<!-- learned -->\nstale\n<!-- /learned -->\nbelow\n")
+    results.write(results.Options(tmp_path, readme=("learned",)))
     with pytest.raises(ValueError, match="none has no report against a control"):
-        results.write(results.Options(tmp_path, readme="none"))
+        results.write(results.Options(tmp_path, readme=("none",)))
     page = (tmp_path / "README.md").read_text()
     last = load_run(runs / "learned").history[-1]
     assert f"| {last['test_accuracy']:.4f} | {last['lsg_test_accuracy']:.4f} |" in page

@@ -1,6 +1,7 @@
 """The plans of experiments.reproduce: from nothing, resumed, and with wrong options."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ def small_plan(monkeypatch):
         Training("first", 2, (*SMALL, "--gate=none")),
         Training("second", 2, (*SMALL, "--gate=learned"), "first", cost=3.0),
     )
-    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", trainings))
+    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", trainings, compared=True))
     return trainings
 
 
@@ -32,15 +33,18 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
 
     def command(name, *arguments):
         asked.append(name)
-        if name == "report":  # its own tests are elsewhere, and its attacks take minutes
+        if name == "report":  # its own tests are elsewhere
             (arguments[0] / "report.json").write_text('{"networks": ["second"]}')
+        elif name == "tradeoff":
+            assert list(arguments[:2]) == [tmp_path / "results" / "runs" / name for name in ("first", "second")]
+            Path(arguments[-1].removeprefix("--output=")).write_text('{"command": "x", "claims": {}, "arms": {}}')
         else:
             run(name, *arguments)
 
     monkeypatch.setattr(reproduce, "_command", command)
     options = Options("small", runs=tmp_path / "runs", results=tmp_path / "results")
     reproduce.reproduce(options)
-    assert asked == ["digits", "publish", "results", "digits", "publish", "report", "results"]
+    assert asked == ["digits", "publish", "results", "digits", "publish", "report", "results", "tradeoff", "results"]
     assert "an unknown time left" in capfd.readouterr().out
     for name in ("first", "second"):
         copy = load_run(tmp_path / "results" / "runs" / name)
@@ -49,7 +53,19 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
         assert f"[{name}](runs/{name})" in (tmp_path / "results" / "README.md").read_text()
     asked.clear()
     reproduce.reproduce(options)
-    assert set(asked) == {"results"}
+    assert not asked
+    assert "tradeoff-small.json is there already" in capfd.readouterr().out
+
+
+def test_a_plan_of_several_seeds_trains_them_together_and_keeps_the_comparison(small_plan, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", small_plan, seeds=2, compared=True))
+    monkeypatch.setattr(reproduce, "_command", lambda *arguments: asked.append(arguments))
+    reproduce.reproduce(Options("small", runs=tmp_path / "runs", results=tmp_path / "results"))
+    assert [arguments[0] for arguments in asked] == ["digits", "digits", "tradeoff", "results"]
+    assert all("--seeds=2" in arguments for arguments in asked[:2])
+    runs = [tmp_path / "runs" / name / seed for name in ("first", "second") for seed in ("seed0", "seed1")]
+    assert list(asked[2][1:5]) == runs
 
 
 def test_a_plan_that_is_stopped_waits_for_its_training_and_goes_on(tmp_path):
@@ -70,9 +86,9 @@ def test_a_plan_that_is_stopped_waits_for_its_training_and_goes_on(tmp_path):
 
 
 def test_the_time_left_is_counted_by_hand(small_plan, tmp_path):
-    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "seed0").mkdir(parents=True)
     lines = [json.dumps({"seconds": seconds}) for seconds in (50.0, 70.0)]
-    (tmp_path / "first" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "first" / "seed0" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     # 120 s for 2 epochs of cost 1; 2 epochs of cost 3 are left: 360 s.
     assert reproduce.progress(small_plan, tmp_path).splitlines()[-1] == "  about 6 minutes left"
 
@@ -91,7 +107,7 @@ def test_a_line_that_was_cut_does_not_count_and_a_published_run_is_done(small_pl
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["everything"], "unknown plan 'everything'; choose one of: digits, cifar10, finetune"),
+        (["everything"], "unknown plan 'everything'; choose one of: digits, cifar10, finetune, seeds"),
         (["finetune"], "--init goes with the plan finetune, and only with it; got finetune and None"),
         (["digits", "--init=w.th"], "--init goes with the plan finetune, and only with it; got digits and w.th"),
     ],
@@ -122,7 +138,8 @@ def test_the_committed_page_of_results_is_what_the_files_say():
     if not (folder / "runs").is_dir():
         pytest.skip("no runs are committed")
     assert (folder / "README.md").read_text() == results.page(folder)
-    report = folder / "runs" / "cifar10-learned" / "report.json"
-    if report.is_file():
-        readme, table = folder.with_name("README.md").read_text(), results.claims_table(json.loads(report.read_text()))
-        assert summarize.insert(readme, "claims", table) == readme
+    readme = folder.with_name("README.md").read_text()
+    shown = re.findall(r"<!-- (cifar10-\S+|tradeoff-\S+) -->", readme)
+    assert "cifar10-learned" in shown
+    for name in shown:
+        assert summarize.insert(readme, name, results.readme_table(folder, name)) == readme

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import claims, summarize, tradeoff
+from experiments import claims, results, summarize, tradeoff
 from lsg_jax import data, load_run, plots, save_run
 from lsg_jax.analysis.comparison import Interval, compare, interval
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
@@ -86,12 +86,19 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     assert "--silence-weight=2.0" in written["runs"][str(runs / "silent0")]
     numbers = written["arms"]
     assert list(numbers) == ["none", "learned, silence-weight 0", "learned, silence-weight 2"]
-    assert [numbers[arm]["seeds"] for arm in numbers] == [[0, 1], [0, 1], [0]]
+    claim = "accuracy within half a point of the plain network's"
+    assert [list(numbers[arm][claim]["by seed"]) for arm in numbers] == [["0", "1"], ["0", "1"], ["0"]]
     (network,) = claims.open_networks(runs / "silent0", None, None)
     (control,) = claims.open_networks(runs / "plain0", None, None)
     ours, theirs = (each.run.history[-1]["test_accuracy"] for each in (network, control))
-    accuracy = numbers["learned, silence-weight 2"]["accuracy"]
+    accuracy = numbers["learned, silence-weight 2"][claim]
     assert accuracy["difference"] == {"mean": pytest.approx(ours - theirs, abs=1e-9), "low": None, "high": None}
+    assert accuracy["holds"] == [ours >= theirs - 0.005]
+    assert written["claims"][claim] == "0.9062 against 0.9046"
+    silent = results.arms_table(written).splitlines()[2].split(" | ")[-1]
+    assert silent == f"{ours:.4f}, {int(ours >= theirs - 0.005)} of 1 |"
+    both = [load_run(runs / name).history[-1]["test_accuracy"] for name in ("plain0", "plain1")]
+    assert f"| {np.mean(both):.4f} ± {np.std(both, ddof=1):.4f} |" in results.arms_table(written).splitlines()[2]
     assert (tmp_path / "t.png").stat().st_size > 10_000
     assert "none, 2 seeds" in capsys.readouterr().out
 
