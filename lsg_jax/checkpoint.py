@@ -1,5 +1,7 @@
 """Runs on disk: Orbax checkpoints that hold theta and G together, and ``load_run`` to open them."""
 
+import hashlib
+import itertools
 import json
 import logging
 import tempfile
@@ -22,14 +24,20 @@ from lsg_jax.data import Dataset, normalize
 
 # Of what a checkpoint means; 1 had other strided convolutions (XLA's 'SAME'), and did not say so.
 _FORMAT = 2
+_DIGESTS = "digests"
 _BATCH = 500
+
+
+class Damaged(ValueError):
+    """A checkpoint that cannot be read, or does not hold what was saved."""
 
 
 class Checkpoints:
     """The ``checkpoints/`` of a run folder: the last three and the best by test accuracy.
 
     Each holds ``variables`` (params, batch_stats, gate), ``training`` (optimizer states, counters, running totals) and
-    ``run`` (configuration, data description, history), so that one is enough to rebuild the model.
+    ``run`` (configuration, data description, history), so that one is enough to rebuild the model. ``run`` holds the
+    digests of all three, which are compared when they are read.
     """
 
     def __init__(self, folder: Path, read_only: bool = False):
@@ -62,9 +70,9 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers)
 
     @property
-    def latest(self) -> int | None:
-        """The step of the newest complete checkpoint, None where there is none."""
-        return self._manager.latest_step()
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, the newest first."""
+        return sorted(self._manager.all_steps(), reverse=True)
 
     def save(
         self, step: int, variables: Any, training: Any | None, run: dict[str, Any], metrics: dict[str, Any] | None
@@ -74,9 +82,10 @@ class Checkpoints:
         ``metrics`` are what was measured of these very variables, None in the middle of an epoch. Without ``training``
         the run can be opened but not trained on.
         """
-        items = {"variables": ocp.args.StandardSave(variables), "run": ocp.args.JsonSave(run)}
-        if training is not None:
-            items["training"] = ocp.args.StandardSave(training)
+        arrays = {"variables": variables} | ({} if training is None else {"training": training})
+        digests = {"run": _digest_json(run)} | {name: _digest_arrays(tree) for name, tree in arrays.items()}
+        items = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
+        items["run"] = ocp.args.JsonSave(run | {_DIGESTS: digests})
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
     def discard_after(self, step: int | None) -> None:
@@ -85,41 +94,78 @@ class Checkpoints:
             if step is None or later > step:
                 self._manager.delete(later)
 
+    def set_aside(self, steps: list[int], folder: Path) -> None:
+        """Moves checkpoints to ``folder``, where they are in nobody's way; one process does it for all."""
+        for step in steps:
+            folder.mkdir(exist_ok=True)
+            names = (folder / f"{step}-{count}" for count in itertools.count(1))
+            (self._manager.directory / str(step)).rename(next(name for name in names if not name.exists()))
+
+    def reload(self) -> None:
+        """Looks again which checkpoints there are."""
+        self._manager.reload()
+
     def describe(self, step: int) -> dict[str, Any]:
-        """Returns the ``run`` item of a checkpoint. Raises ValueError where it is of another format."""
+        """Returns the ``run`` item of a checkpoint.
+
+        Raises Damaged where it is not what was saved, and ValueError where it is of another format.
+        """
+        return self._describe(step)[0]
+
+    def _describe(self, step: int) -> tuple[dict[str, Any], dict[str, str]]:
+        """Returns the ``run`` item of a checkpoint, and the digests of all, of which older versions wrote none."""
         run = self._restore(step, run=ocp.args.JsonRestore())["run"]
+        digests = run.pop(_DIGESTS, {})
+        if digests and digests.get("run") != _digest_json(run):
+            raise self._damaged(step, "its description is not what was saved")
         if (found := run.get("format", 1)) != _FORMAT:
             raise ValueError(
                 f"checkpoint {self._manager.directory / str(step)} is of format {found}, and this version reads format "
                 f"{_FORMAT}; train it again, or use the version that wrote it"
             )
-        return run
+        return run, digests
 
     def restore(self, step: int, **templates: Any) -> dict[str, Any]:
-        """Returns the items named, each shaped like its template of arrays or ShapeDtypeStructs."""
+        """Returns the items named, each shaped like its template of arrays or ShapeDtypeStructs.
+
+        Raises Damaged where they are not what was saved, or of other shapes.
+        """
+        _, digests = self._describe(step)
         items = {name: ocp.args.StandardRestore(template) for name, template in templates.items()}
         restored = self._restore(step, **items)
         # Orbax compares the shapes of JAX arrays only.
         if jax.tree.map(np.shape, restored) != jax.tree.map(np.shape, templates):
-            raise self._unusable(step, "arrays of other shapes")
+            raise self._damaged(step, "arrays of other shapes")
+        for name, tree in restored.items():
+            if digests and digests.get(name) != _digest_arrays(tree):
+                raise self._damaged(step, f"its {name} are not what was saved")
         return restored
 
     def _restore(self, step: int, **items: Any) -> dict[str, Any]:
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             return {name: restored[name] for name in items}
+        except PermissionError:
+            raise
         except Exception as error:  # a damaged file surfaces as any of a dozen types
-            raise self._unusable(step, type(error).__name__) from error
+            raise self._damaged(step, type(error).__name__) from error
 
-    def _unusable(self, step: int, reason: str) -> ValueError:
-        earlier = [other for other in self._manager.all_steps() if other < step]
-        advice = f"remove it to go back to step {max(earlier)}" if earlier else "there is no earlier one"
-        return ValueError(
-            f"checkpoint {self._manager.directory / str(step)} is damaged or of another version ({reason}); {advice}"
-        )
+    def _damaged(self, step: int, reason: str) -> Damaged:
+        return Damaged(f"checkpoint {self._manager.directory / str(step)} is damaged or of another version ({reason})")
 
     def close(self) -> None:
         self._manager.close()
+
+
+def _digest_json(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_arrays(tree: Any) -> str:
+    digest = hashlib.sha256()
+    for array in map(np.asarray, jax.tree.leaves(tree)):
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -276,7 +322,8 @@ def load_run(path: str | Path) -> Run:
 
     Raises:
       FileNotFoundError: where ``path`` holds no checkpoint.
-      ValueError: where the checkpoint is damaged or was written by another version; the message names it.
+      Damaged: a ValueError, where the checkpoint is not what was saved; the message names it and the one before it.
+      ValueError: where it was written by another version.
     """
     path = Path(path).expanduser()
     one = path.name.isdigit() and path.parent.name == "checkpoints"
@@ -285,9 +332,10 @@ def load_run(path: str | Path) -> Run:
         raise FileNotFoundError(f"{path} is not a run folder: it has no checkpoints; train one with experiments.digits")
     checkpoints = Checkpoints(folder, read_only=True)
     try:
-        step = checkpoints.latest if wanted is None else wanted
-        if step is None or not (folder / str(step)).is_dir():
+        steps = checkpoints.steps if wanted is None else [wanted]
+        if not steps or not (folder / str(steps[0])).is_dir():
             raise FileNotFoundError(f"{path} holds no complete checkpoint")
+        step = steps[0]
         run = checkpoints.describe(step)
         config, data = Config.from_json(run["config"]), run["data"]
         model = models.create(config.model, len(data["class_names"]))
@@ -296,6 +344,9 @@ def load_run(path: str | Path) -> Run:
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         template = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), template)
         variables = checkpoints.restore(step, variables=template)["variables"]
+    except Damaged as error:
+        earlier = f"open {folder / str(steps[1])} instead" if len(steps) > 1 else "there is no earlier one"
+        raise Damaged(f"{error}; {earlier}") from error
     finally:
         checkpoints.close()
     return Run(

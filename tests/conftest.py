@@ -23,6 +23,8 @@ class Tiny(GatedNetwork):
         return nn.relu(self.norm(self.conv(images), train))
 
 
-@pytest.fixture(autouse=True)
-def tiny_model(monkeypatch):
-    monkeypatch.setitem(models.MODELS, "tiny", Tiny)
+@pytest.fixture(autouse=True, scope="session")
+def tiny_model():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.MODELS, "tiny", Tiny)
+        yield

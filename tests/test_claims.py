@@ -17,22 +17,16 @@ from lsg_jax.training import loop
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    from conftest import Tiny
-
-    from lsg_jax import models
-
     folder = tmp_path_factory.mktemp("runs")
     dataset = data.load("digits", train_examples=320)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models.MODELS, "tiny", Tiny)
-        for gate in ("learned", "none"):
-            config = Config(
-                model="tiny",
-                gate=gate,
-                data=DataConfig(dataset="digits", train_examples=320),
-                optimizer=OptimizerConfig(epochs=4, batch_size=64),
-            ).resolve(320, 10, 4)
-            loop.fit(config, dataset, folder / gate)
+    for gate in ("learned", "none"):
+        config = Config(
+            model="tiny",
+            gate=gate,
+            data=DataConfig(dataset="digits", train_examples=320),
+            optimizer=OptimizerConfig(epochs=4, batch_size=64),
+        ).resolve(320, 10, 4)
+        loop.fit(config, dataset, folder / gate)
     return folder
 
 

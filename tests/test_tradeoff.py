@@ -53,28 +53,22 @@ def test_differences_are_those_of_the_same_seeds():
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    from conftest import Tiny
-
-    from lsg_jax import models
-
     folder = tmp_path_factory.mktemp("arms")
     dataset = data.load("digits", train_examples=128)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models.MODELS, "tiny", Tiny)
-        for name, gate, weight, seeds in (
-            ("plain", "none", 0, 2),
-            ("lsg", "learned", 0, 2),
-            ("silent", "learned", 2, 1),
-        ):
-            config = Config(
-                model="tiny",
-                gate=gate,
-                data=DataConfig(dataset="digits", train_examples=128),
-                optimizer=OptimizerConfig(epochs=2, batch_size=64),
-                lsg=GateConfig(silence_weight=float(weight)),
-            ).resolve(128, 10, 4)
-            for seed in range(seeds):
-                loop.fit(dataclasses.replace(config, seed=seed), dataset, folder / f"{name}{seed}")
+    for name, gate, weight, seeds in (
+        ("plain", "none", 0, 2),
+        ("lsg", "learned", 0, 2),
+        ("silent", "learned", 2, 1),
+    ):
+        config = Config(
+            model="tiny",
+            gate=gate,
+            data=DataConfig(dataset="digits", train_examples=128),
+            optimizer=OptimizerConfig(epochs=2, batch_size=64),
+            lsg=GateConfig(silence_weight=float(weight)),
+        ).resolve(128, 10, 4)
+        for seed in range(seeds):
+            loop.fit(dataclasses.replace(config, seed=seed), dataset, folder / f"{name}{seed}")
     return folder
 
 

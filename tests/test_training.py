@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import multiprocessing
+import shutil
 
 import chex
 import jax
@@ -482,9 +483,47 @@ def test_other_data_are_refused(tmp_path):
 def test_a_diverged_state_is_not_saved(tmp_path):
     config, dataset = tiny_run()
     config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, learning_rate=1e30))
-    with pytest.raises(loop.Diverged, match=r"in epoch 1 \(std\), step"):
+    with pytest.raises(loop.Diverged, match=r"^loss and \d+ other arrays .* in epoch 1 \(std\) after steps \d to"):
         loop.fit(config, dataset, tmp_path)
     assert not any(path.name.isdigit() for path in (tmp_path / "checkpoints").iterdir())
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, loop.fit(*tiny_run(), folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("gate", np.nan, "gate is"),
+        ("params", np.inf, r"params\['classifier'\]\['bias'\] is"),
+        ("batch_stats", np.nan, r"batch_stats\['norm'\]\['mean'\] is"),
+        ("optimizer_state", np.inf, r"optimizer\S+ is"),
+        ("loss", np.nan, "loss is"),
+    ],
+)
+def test_what_is_not_finite_is_named_and_the_last_good_state_kept(whole_run, tmp_path, monkeypatch, place, value, said):
+    config, dataset = tiny_run()
+    segment = loop.train_segment
+
+    def spoilt(*arguments, path, **constants):
+        state, total_loss = segment(*arguments, path=path, **constants)
+        if path == "std" or arguments[-1] < 3:
+            return state, total_loss
+        if place == "loss":
+            return state, total_loss + value
+        leaves, structure = jax.tree.flatten(getattr(state, place))
+        leaves[0] = leaves[0] + value
+        return dataclasses.replace(state, **{place: jax.tree.unflatten(structure, leaves)}), total_loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_segment", spoilt)
+        with pytest.raises(loop.Diverged, match=rf"^{said} not finite in epoch 2 \(lsg\) after steps \d to 3 of 3, at"):
+            loop.fit(config, dataset, tmp_path)
+    assert len(load_run(tmp_path).history) == 1
+    assert without_times(loop.fit(config, dataset, tmp_path)) == without_times(whole_run[1])
 
 
 def test_the_last_three_and_the_best_checkpoint_are_kept(tmp_path):
@@ -504,17 +543,72 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_too(tmp_path, item)
     for file in (tmp_path / "checkpoints" / "12" / item).rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[:10])
-    with pytest.raises(ValueError, match=r"checkpoints/12 is damaged .* remove it to go back to step 9"):
+    with pytest.raises(ValueError, match=r"checkpoints/12 is damaged .*; open .*checkpoints/9 instead"):
         load_run(tmp_path)
     assert load_run(tmp_path / "checkpoints" / "9").history[-1]["epoch"] == 2
+
+
+def spoil(file, rng):
+    content = bytearray(file.read_bytes())
+    content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    arrays = {name: {"a": rng.normal(size=(5, 7)).astype(np.float32)} for name in ("variables", "training")}
+    run = {
+        "format": 2,
+        "history": [{"loss": float(rng.normal()), "path": "lsg"}],
+        "config": {"name": "x", "init": None},
+    }
+    checkpoints = Checkpoints(tmp_path / "good")
+    checkpoints.save(1, *arrays.values(), run, None)
+    checkpoints.close()
+    files = sorted(path for path in (tmp_path / "good" / "1").rglob("*") if path.is_file() and path.stat().st_size)
+    noticed = 0
+    for attempt in range(20):
+        shutil.copytree(tmp_path / "good", copy := tmp_path / str(attempt))
+        spoil(copy / files[rng.integers(len(files))].relative_to(tmp_path / "good"), rng)
+        opened = Checkpoints(copy, read_only=True)
+        try:
+            assert opened.describe(1) == run
+            chex.assert_trees_all_equal(opened.restore(1, **arrays), arrays)
+        except checkpoint.Damaged:
+            noticed += 1
+        finally:
+            opened.close()
+    assert noticed > 5
+
+
+def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(whole_run, tmp_path, capsys):
+    config, dataset = tiny_run()
+    folder, whole = whole_run
+    shutil.copytree(folder, tmp_path / "cut")
+    arrays = [path for path in (tmp_path / "cut" / "checkpoints" / "12" / "variables").rglob("d/*") if path.is_file()]
+    largest = max(arrays, key=lambda path: path.stat().st_size)
+    spoil(largest, np.random.default_rng(0))
+    capsys.readouterr()
+    assert without_times(loop.fit(config, dataset, tmp_path / "cut")) == without_times(whole)
+    assert "checkpoints/12 is damaged" in (said := capsys.readouterr()).err
+    assert "resuming after epoch 3, step 9" in said.out
+    assert [path.name for path in (tmp_path / "cut" / "damaged").iterdir()] == ["12-1"]
+    chex.assert_trees_all_equal(load_run(tmp_path / "cut").params, load_run(folder).params)
+    for step in ("3", "6", "9", "12"):
+        for file in (tmp_path / "cut" / "checkpoints").glob(f"{step}/run/*"):
+            file.write_text("{")
+    with pytest.raises(ValueError, match="holds no checkpoint that can be read; choose another --output"):
+        loop.fit(config, dataset, tmp_path / "cut")
+    assert len(list((tmp_path / "cut" / "checkpoints").iterdir())) > 2
 
 
 def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):
-        checkpoints.save(step, {"a": np.zeros(3)}, None, {}, None)
+        checkpoints.save(step, {"a": np.zeros(3)}, None, {"format": 2}, None)
     assert checkpoints.restore(2, variables={"a": np.ones(3)})["variables"]["a"].tolist() == [0, 0, 0]
-    with pytest.raises(ValueError, match=r"\(arrays of other shapes\); remove it to go back to step 1"):
+    with pytest.raises(ValueError, match=r"\(arrays of other shapes\)"):
         checkpoints.restore(2, variables={"a": np.zeros(4)})
     checkpoints.close()
 

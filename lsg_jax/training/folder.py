@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from lsg_jax import cache
-from lsg_jax.checkpoint import Checkpoints, describe
+from lsg_jax.checkpoint import Checkpoints, Damaged, describe
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
 from lsg_jax.training import parallel
@@ -52,30 +52,37 @@ class RunFolder:
         self._stack.close()
 
     @property
-    def latest(self) -> int | None:
-        """The step of the newest checkpoint, None where there is none."""
-        return self._checkpoints.latest
+    def steps(self) -> list[int]:
+        """The steps of the checkpoints, the newest first."""
+        return self._checkpoints.steps
 
-    def restore(self, step: int | None, **templates: Any) -> dict[str, Any]:
-        """Goes back to the checkpoint of ``step`` and returns its items, shaped like ``templates``.
+    def restore(self, step: int, **templates: Any) -> dict[str, Any]:
+        """Returns the items of the checkpoint of ``step``, shaped like ``templates``; writes nothing.
 
-        For None it goes back to the start and returns ``templates``. It comes before the first ``save`` or ``record``.
+        Raises Damaged where they are not what was saved.
         """
-        saved = None if step is None else self._checkpoints.describe(step)
-        if saved is not None:
-            self.history = saved["history"]
-            ours = describe(self._config, self._dataset, [])["data"]
-            if different := [name for name, theirs in saved["data"].items() if ours[name] != theirs]:
-                raise ValueError(
-                    f"{self.path} was trained on other data ({', '.join(different)} differ); choose another --output"
-                )
+        saved = self._checkpoints.describe(step)
+        ours = describe(self._config, self._dataset, [])["data"]
+        if different := [name for name, theirs in saved["data"].items() if ours[name] != theirs]:
+            raise ValueError(
+                f"{self.path} was trained on other data ({', '.join(different)} differ); choose another --output"
+            )
+        return self._checkpoints.restore(step, **templates)
+
+    def go_back(self, step: int | None, damaged: list[int]) -> None:
+        """Goes back to the checkpoint of ``step``, or to the start, before the first ``save`` or ``record``.
+
+        Later checkpoints are removed; the steps that are ``damaged`` are kept in ``damaged/``.
+        """
+        if parallel.is_first():
+            self._checkpoints.set_aside(damaged, self.path / "damaged")
+        parallel.meet()
+        self._checkpoints.reload()
         self._checkpoints.discard_after(step)
-        if step is not None:
-            templates = self._checkpoints.restore(step, **templates)
+        self.history = [] if step is None else self._checkpoints.describe(step)["history"]
         if parallel.is_first():
             lines = "".join(json.dumps(line) + "\n" for line in self.history)
             cache.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines))
-        return templates
 
     def save(self, step: int, variables: Any, training: Any, *, measured: bool) -> None:
         """Saves a checkpoint; ``measured`` tells whether the last line of ``history`` is about these variables."""
@@ -121,22 +128,31 @@ def has_checkpoint(folder: Path) -> bool:
         return False
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
     try:
-        return checkpoints.latest is not None
+        return bool(checkpoints.steps)
     finally:
         checkpoints.close()
 
 
 def normalization(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Returns mean and standard deviation per channel that the run in ``folder`` normalises its images by."""
+    newest = _newest(folder)
+    if newest is None:
+        raise ValueError(f"{folder} holds no checkpoint that can be read; choose another --output")
+    return tuple(newest["data"]["mean"]), tuple(newest["data"]["std"])
+
+
+def _newest(folder: Path) -> dict[str, Any] | None:
+    """Returns what the newest checkpoint that is as it was saved says of its run, None where there is none."""
+    if not (folder / "checkpoints").is_dir():
+        return None
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
     try:
-        latest = checkpoints.latest
-        if latest is None:
-            raise ValueError(f"{folder} holds no checkpoint")
-        data = checkpoints.describe(latest)["data"]
+        for step in checkpoints.steps:
+            with suppress(Damaged):
+                return checkpoints.describe(step)
+        return None
     finally:
         checkpoints.close()
-    return tuple(data["mean"]), tuple(data["std"])
 
 
 def _stored_config(folder: Path) -> Config:
@@ -144,13 +160,8 @@ def _stored_config(folder: Path) -> Config:
     try:
         return Config.from_json(json.loads((folder / "config.json").read_text()))
     except (OSError, ValueError, AttributeError) as error:
-        if (folder / "checkpoints").is_dir():
-            checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-            try:
-                if (latest := checkpoints.latest) is not None:
-                    return Config.from_json(checkpoints.describe(latest)["config"])
-            finally:
-                checkpoints.close()
+        if (newest := _newest(folder)) is not None:
+            return Config.from_json(newest["config"])
         raise ValueError(f"{folder} is not empty and holds no run; choose another --output") from error
 
 

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from lsg_jax import gates, losses, models, pretrained
-from lsg_jax.checkpoint import Run, describe, load_run
+from lsg_jax.checkpoint import Damaged, Run, describe, load_run
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
 from lsg_jax.training import parallel, schedule
@@ -40,7 +40,7 @@ class Interrupted(Exception):
 
 
 class Diverged(Exception):
-    """The loss is not finite; nothing of that was saved."""
+    """The loss, theta, G or a momentum is not finite; nothing of that was saved."""
 
 
 def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
@@ -135,11 +135,11 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             began = time.perf_counter()
             for start, stop, bar in segments.of(position, steps, label, batch_size):
                 state, total_loss = segment(state, total_loss, train, seed, epoch, start, stop)
-                if not np.isfinite(total_loss).all():
+                if names := _not_finite(state, total_loss):
                     raise Diverged(
-                        f"the loss is not finite in epoch {epoch + 1} ({path}), step {stop} of {steps}, at learning "
-                        f"rate {float(learning_rate(_step(state) - 1)):.4g}; it was not saved, "
-                        "try a smaller --learning-rate or --sparsity-weight in a new folder"
+                        f"{names} not finite in epoch {epoch + 1} ({path}) after steps {start + 1} to {stop} of "
+                        f"{steps}, at learning rate {float(learning_rate(_step(state) - 1)):.4g}; nothing of it was "
+                        "saved, try a smaller --learning-rate or --sparsity-weight in a new folder"
                     )
                 if (signum := _agreed(received)) and stop < steps:
                     bar.close()
@@ -169,6 +169,21 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         return [folder.history for folder in folders]
 
 
+@jax.jit
+def _all_finite(tree: Any) -> Any:
+    return jax.tree.map(lambda array: jnp.isfinite(array).all(), tree)
+
+
+def _not_finite(state: TrainState, total_loss: jax.Array) -> str:
+    """Names the first array that is not finite, and how many others there are; '' where all are."""
+    arrays = {"loss": total_loss, **_items(state, total_loss)["variables"], "optimizer": state.optimizer_state}
+    finite = {name: jax.tree.leaves_with_path(_all_finite(tree)) for name, tree in arrays.items()}
+    broken = [name + jax.tree_util.keystr(path) for name in finite for path, fine in finite[name] if not fine]
+    if len(broken) < 2:
+        return "".join(f"{name} is" for name in broken)
+    return f"{broken[0]} and {len(broken) - 1} other arrays ({broken[1]}, ...) are"
+
+
 def _agreed(received: list[int]) -> int:
     """Returns the signal that this process, or else another one, has received, 0 where none has."""
     return int(parallel.largest(received[0] if received else 0))
@@ -194,15 +209,36 @@ def _save(folders: list[RunFolder], state: TrainState, total_loss: jax.Array, *,
 
 
 def _resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray) -> tuple[TrainState, np.ndarray]:
-    """Returns state and loss of the newest step that all folders have, or the initial ones, stacked, on the host."""
-    latest = [folder.latest for folder in folders]
-    saved = [step for step in latest if step is not None]
-    step = min(saved) if len(saved) == len(folders) else None
+    """Returns state and loss of the newest step that all folders have undamaged, or the initial ones, on the host."""
     templates = _unstack(_items(state, total_loss), len(folders))
-    restored = _stack([folder.restore(step, **items) for folder, items in zip(folders, templates, strict=True)])
-    training = dict(restored["training"])
+    steps = sorted(set.intersection(*(set(folder.steps) for folder in folders)), reverse=True)
+    damaged: list[list[int]] = [[] for _ in folders]
+    for step in steps:
+        restored = [_restore(*each, step) for each in zip(folders, templates, strict=True)]
+        for found, theirs in zip(restored, damaged, strict=True):
+            if isinstance(found, Damaged):
+                theirs.append(step)
+                if parallel.is_first():
+                    print(f"warning: {found}; trying the one before it", file=sys.stderr, flush=True)
+        if not parallel.largest(any(isinstance(found, Damaged) for found in restored)):
+            break
+    else:
+        if steps:
+            raise ValueError(f"{folders[0].path} holds no checkpoint that can be read; choose another --output")
+        step, restored = None, templates
+    for folder, theirs in zip(folders, damaged, strict=True):
+        folder.go_back(step, theirs)
+    items = _stack(restored)
+    training = dict(items["training"])
     total_loss = training.pop("total_loss")
-    return dataclasses.replace(state, **restored["variables"], **training), total_loss
+    return dataclasses.replace(state, **items["variables"], **training), total_loss
+
+
+def _restore(folder: RunFolder, template: dict[str, Any], step: int) -> dict[str, Any] | Damaged:
+    try:
+        return folder.restore(step, **template)
+    except Damaged as error:
+        return error
 
 
 def _items(state: TrainState, total_loss: jax.Array | np.ndarray) -> dict[str, Any]:

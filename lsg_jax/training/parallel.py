@@ -81,6 +81,12 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def meet() -> None:
+    """Waits until every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("meet")
+
+
 def largest(value: float) -> float:
     """Returns the largest ``value`` that any process gives; every process has to ask."""
     if jax.process_count() == 1:
@@ -109,7 +115,7 @@ def check_shared(folder: Path) -> None:
     probe = folder / f"shared-{number}"
     if is_first():
         probe.touch()
-    multihost_utils.sync_global_devices("probe written")
+    meet()
     missing = largest(not probe.exists())
     if is_first():
         probe.unlink()
