@@ -5,7 +5,6 @@ What is committed, HEAD, is measured; the digits command is compared with that o
 """
 
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -107,17 +106,12 @@ def table(measured: dict[str, Any]) -> str:
     )
 
 
-def machine() -> dict[str, Any]:
-    """Returns what the seconds depend on."""
-    return {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
-
-
 def main() -> None:
     options = cli.parse(Options, __doc__ or "")
+    results.require_part("commands")
     measured = {
         "command": f"python -m benchmarks.commands --before={options.before} --pairs={options.pairs}",
         "before": options.before,
-        "machine": machine(),
         "seconds": measure(options),
     }
     results.write("commands", measured, table(measured))

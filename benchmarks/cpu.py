@@ -4,8 +4,6 @@ Writes ``results/benchmarks/cpu.json`` and the table in the README. PyTorch may 
 ``--torch-python``.
 """
 
-import os
-import platform
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from tqdm import tqdm
 from benchmarks import results, turns
 from experiments import cli
 from lsg_jax import data, models
+from lsg_jax.training import parallel
 
 BATCH = 256
 PRODUCT = 2048  # rows and columns of the matrices whose product shows what the cores can do
@@ -53,6 +52,9 @@ class Options(turns.Options):
         super().__post_init__()
         turns.require_positive("steps", self.steps)
         turns.require_positive("loader-workers", self.loader_workers)
+        turns.require_python(self.torch_python)
+        if self.only is not None and self.only not in TITLES:
+            raise ValueError(f"unknown --only {self.only!r}; choose one of: {', '.join(TITLES)}")
 
 
 def operations(model: str) -> float:
@@ -65,14 +67,13 @@ def operations(model: str) -> float:
 
 def comparisons(options: Options, file: str) -> dict[str, tuple[dict[str, Any], dict[str, Any], int, float]]:
     """Returns, by name, the orders of both sides, the images (or products) of a turn and the operations of each."""
-    threads = len(os.sched_getaffinity(0))
 
     def ours(task, **arguments):
-        order = {"task": task, "arguments": arguments, "warmup": 1}
+        order = {"task": task, "arguments": arguments}
         return {"script": "jax_worker", "python": sys.executable} | order
 
     def theirs(task, **arguments):
-        order = {"task": task, "arguments": arguments, "warmup": 1, "threads": threads}
+        order = {"task": task, "arguments": arguments, "threads": parallel.cores()}
         return {"script": "torch_worker", "python": options.torch_python} | order
 
     def both(task, units, flops, **arguments):
@@ -120,20 +121,18 @@ def measure(options: Options) -> dict[str, Any]:
         file = write_arrays(dataset, Path(folder))
         chosen = comparisons(options, file)
         if options.only is not None:
-            if options.only not in chosen:
-                raise ValueError(f"unknown --only {options.only!r}; choose one of: {', '.join(chosen)}")
             chosen = {options.only: chosen[options.only]}
         found = {}
+        print(f"{'':20s}{'ours a s':>10s}{'theirs a s':>12s}{'ratio':>8s}")
         for name, (ours, theirs, units, flops) in tqdm(chosen.items(), "comparing", leave=False, disable=None):
             found[name] = turns.compare(ours, theirs, options.pairs, units) | {"flops": flops}
             print(
-                f"{name:20s}" + "".join(f"{found[name][key]:10.2f}" for key in ("ours", "theirs", "ratio")),
+                f"{name:20s}{found[name]['ours']:10.2f}{found[name]['theirs']:12.2f}{found[name]['ratio']:8.2f}",
                 flush=True,
             )
     return {
         "command": f"python -m benchmarks.cpu --pairs={options.pairs} --steps={options.steps} "
         f"--loader-workers={options.loader_workers}",
-        "machine": {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
         "comparisons": found,
     }
 
@@ -151,12 +150,14 @@ def table(measured: dict[str, Any]) -> str:
         lines.append(f"| {TITLES[name]} | {ours} | {theirs} | {found['ratio']:.2f} | {rate:.0f} | {share:.2f} |")
     peak = measured["comparisons"]["epoch"]["peak_bytes"]
     ours, theirs = (f"{peak[side] / 2**20:.0f} MiB" for side in ("ours", "theirs"))
-    lines.append(f"| peak memory of that epoch | {ours} | {theirs} | {peak['ratio']:.2f} | | |")
+    title = "peak memory of that epoch (PyTorch's DataLoader process not counted)"
+    lines.append(f"| {title} | {ours} | {theirs} | {peak['ratio']:.2f} | | |")
     return "\n".join(lines)
 
 
 def main() -> None:
     options = cli.parse(Options, __doc__ or "")
+    results.require_part("cpu")
     measured = measure(options)
     if options.only is None:
         results.write("cpu", measured, table(measured))

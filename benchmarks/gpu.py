@@ -7,7 +7,6 @@ images, and writes nothing.
 
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from tqdm import tqdm
 from benchmarks import cpu, results, turns
 from experiments import cli
 from lsg_jax import data
+from lsg_jax.training import parallel
 
 # Of a --smoke: images of each split, images a step, and the comparisons, so that each part of the code runs once.
 EXAMPLES, SMOKE_BATCH, SMOKE = 64, 32, (("resnet20", "lsg", "compiled"), ("alexnet", "std", "eager"))
@@ -48,6 +48,7 @@ class Options(turns.Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         turns.require_positive("epochs", self.epochs)
+        turns.require_python(self.torch_python)
 
 
 def compare(options: Options, file: str, examples: int) -> dict[str, Any]:
@@ -57,13 +58,12 @@ def compare(options: Options, file: str, examples: int) -> dict[str, Any]:
 
     def ours(model, path):
         arguments = {"file": file, "model": model, "path": path, "precision": "bfloat16"}
-        order = {"task": "epoch", "arguments": arguments | {"batch": batch, "segment": 10_000}, "warmup": 1}
+        order = {"task": "epoch", "arguments": arguments | {"batch": batch, "segment": 10_000}}
         return {"script": "jax_worker", "python": sys.executable} | order
 
     def theirs(model, path, compiled):
         arguments = {"file": file, "model": model, "path": path, "device": device, "compiled": compiled}
-        order = {"task": "device_epoch", "arguments": arguments | {"batch": batch}, "warmup": 1}
-        order |= {"threads": len(os.sched_getaffinity(0))}
+        order = {"task": "device_epoch", "arguments": arguments | {"batch": batch}, "threads": parallel.cores()}
         return {"script": "torch_worker", "python": options.torch_python} | order
 
     chosen = {"resnet20-lsg-against-std": (ours("resnet20", "lsg"), ours("resnet20", "std"))}
@@ -97,20 +97,14 @@ def whole_runs(options: Options) -> dict[str, Any]:
     return found
 
 
-def measure(options: Options) -> dict[str, Any]:
-    """Returns every comparison and both runs."""
+def comparisons(options: Options) -> dict[str, Any]:
+    """Returns every comparison."""
     dataset = data.load("cifar10", options.data_dir, EXAMPLES if options.smoke else None)
     if options.smoke:
         dataset = dataset._replace(test=data.Split(*(array[:EXAMPLES] for array in dataset.test)))
     with tempfile.TemporaryDirectory() as folder:
         file = cpu.write_arrays(dataset, Path(folder))
-        compared = compare(options, file, len(dataset.train.labels))
-    return {
-        "command": f"python -m benchmarks.gpu --pairs={options.pairs} --epochs={options.epochs}",
-        "machine": {"device": jax.devices()[0].device_kind, "python": platform.python_version()},
-        "comparisons": compared,
-        "runs": whole_runs(options),
-    }
+        return compare(options, file, len(dataset.train.labels))
 
 
 def main() -> None:
@@ -119,7 +113,9 @@ def main() -> None:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # both sides stay on the GPU while they take turns
     if options.smoke:
         with tempfile.TemporaryDirectory() as folder:
-            measure(replace(options, pairs=1, epochs=1, output=Path(folder)))
+            tried = replace(options, pairs=1, epochs=1, output=Path(folder))
+            comparisons(tried)
+            whole_runs(tried)
         print("all of it ran; nothing written")
         return
     if jax.default_backend() != "gpu":
@@ -128,8 +124,10 @@ def main() -> None:
         raise ValueError(
             f"{options.output} exists, and resuming it would not take its full time; give another --output"
         )
-    measured = measure(options)
-    results.write("gpu", measured)
+    command = f"python -m benchmarks.gpu --pairs={options.pairs} --epochs={options.epochs}"
+    measured = {"command": command, "comparisons": comparisons(options)}
+    results.write("gpu", measured)  # so that they are kept, whatever becomes of the runs
+    results.write("gpu", measured | {"runs": whole_runs(options)})
 
 
 if __name__ == "__main__":

@@ -189,9 +189,10 @@ def table(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     options = cli.parse(Options, __doc__ or "")
+    results.require_part("metrics")
     measured = {
         "command": f"python -m benchmarks.metrics --run={options.run.name} --pairs={options.pairs}",
-        "versions": {"jax": jax.__version__, "scikit-learn": sklearn.__version__, "scipy": scipy.__version__},
+        "versions": {"scikit-learn": sklearn.__version__, "scipy": scipy.__version__},
         "network": of_network(options),
         "gate": of_gate(options),
     }

@@ -34,6 +34,10 @@ class Options:
     alone: bool = False
     """Profile this process and print what was found; write nothing."""
 
+    def __post_init__(self) -> None:
+        if self.model not in ("resnet20", "alexnet"):
+            raise ValueError(f"unknown --model {self.model!r}; choose one of: resnet20, alexnet")
+
 
 def profile(model: str) -> dict[str, Any]:
     """Returns the milliseconds of a step and of each kind of operation in it."""
@@ -61,7 +65,6 @@ def main() -> None:
         return
     measured: dict[str, Any] = {
         "command": f"python -m benchmarks.profile --model={options.model}",
-        "jax": jax.__version__,
         "ms": {},
     }
     for side, environment in SIDES.items():

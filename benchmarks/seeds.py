@@ -14,18 +14,18 @@ from experiments import cli
 
 def table(measured: dict[str, Any]) -> str:
     """Returns the Markdown table of what the command measured."""
-    seconds = measured["seconds"]
-    return f"{commands.HEADING}\n{commands.row('`experiments.digits --seeds=8`, against one seed', *seconds.values())}"
+    eight, one = (measured["seconds"][name] for name in ("eight", "one"))
+    return f"{commands.HEADING}\n{commands.row('`experiments.digits --seeds=8`, against one seed', eight, one)}"
 
 
 def main() -> None:
     options = cli.parse(turns.Options, __doc__ or "")
+    results.require_part("seeds")
     with tempfile.TemporaryDirectory() as folder:
         one = partial(commands.Stage(Path(folder), now="HEAD").seconds, "-m", "experiments.digits")
         seconds = turns.in_turn({"eight": partial(one, "--seeds=8"), "one": one}, options.pairs)
     measured = {
         "command": f"python -m benchmarks.seeds --pairs={options.pairs}",
-        "machine": commands.machine(),
         "seconds": seconds,
     }
     results.write("seeds", measured, table(measured))

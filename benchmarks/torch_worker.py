@@ -72,6 +72,7 @@ MODELS: dict[str, Any] = {"resnet20": ResNet20, "alexnet": AlexNet}
 class Trainer:
     def __init__(self, model, device="cpu", compiled=False, autocast=False):
         torch.manual_seed(0)
+        torch.backends.cudnn.benchmark = True
         self.device = device
         self.model = MODELS[model]().to(device, memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if compiled else self.model

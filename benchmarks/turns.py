@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,6 +34,12 @@ def require_positive(name: str, value: int) -> None:
         raise ValueError(f"--{name} must be a whole number of at least 1, got {value}")
 
 
+def require_python(python: str) -> None:
+    """Raises ValueError where there is no such --torch-python."""
+    if shutil.which(python) is None:
+        raise ValueError(f"--torch-python must be a Python that has PyTorch, and there is no {python}")
+
+
 def in_turn(tasks: dict[str, Callable[[], float]], pairs: int) -> dict[str, list[float]]:
     """Returns the seconds that each task tells, ``pairs`` times, after one turn of each that does not count."""
     rounds = tqdm(range(pairs + 1), ", ".join(tasks), leave=False, disable=None)
@@ -44,9 +52,11 @@ def worker(script: str, python: str, **order: Any) -> Iterator[tuple[str, Callab
     """Yields the version of what runs, and a function that runs one turn of ``order`` in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     command = [python, "-m", f"benchmarks.{script}", json.dumps(order)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
-    ) as process:
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, **pipes, stderr=errors, env=environment) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         stdin, stdout = process.stdin, process.stdout
@@ -54,7 +64,12 @@ def worker(script: str, python: str, **order: Any) -> Iterator[tuple[str, Callab
         def read() -> dict[str, Any]:
             line = stdout.readline()
             if not line:
-                raise ValueError(f"{script} failed at {order}; has {python} what it needs?")
+                errors.seek(0)
+                said = errors.read().strip().splitlines() or ["it said nothing"]
+                raise ValueError(
+                    f"{script} failed at {order['task']} ({said[-1]}); PyTorch comes with pip install -e "
+                    "'.[benchmark]', or --torch-python names a Python that has it"
+                )
             return json.loads(line)
 
         def turn() -> dict[str, Any]:

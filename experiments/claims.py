@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -125,6 +126,9 @@ def open_networks(run: Path, against: Path | None, data_dir: Path | None) -> lis
         raise ValueError(f"{run} and {against} were measured on different images; choose one data set")
     if len(networks) == 2 and first.name == last.name:
         raise ValueError(f"{run} and {against} have the same folder name, which is to tell them apart")
+    if len({len(network.run.history) for network in networks}) > 1:
+        done = " and ".join(f"{network.name} {len(network.run.history)}" for network in networks)
+        print(f"note: they were not trained for as long: {done} epochs", file=sys.stderr)
     return networks
 
 

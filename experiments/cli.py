@@ -68,7 +68,9 @@ def parse(options: type[_Options], description: str, default: Any = tyro.MISSING
             .split(" Argument helptext:")[0]
             .strip()
         )
-        message = re.sub(r"^(Value error |Error parsing \w+: |Unrecognized options )+|Required options ", "", message)
+        for reason, wanted in (("invalid literal for int", "a whole number"), ("could not convert", "a number")):
+            message = re.sub(rf"Error parsing (--\S+): {reason}.*: ", rf"\1 must be {wanted}, got ", message)
+        message = re.sub(r"^(Value error |Error parsing \S+: |Unrecognized options )+|Required options ", "", message)
         message = re.sub(r"Missing from \S*/(\S+): ", r"missing option: ", message)
         _fail(f"{message}; see --help")
 
@@ -94,6 +96,8 @@ def train(default: Config, description: str) -> None:
         check_folder(config, folder)
     if config.gate == "learned":
         print(f"a = {config.lsg.sparsity_weight:.4g}, s = {config.lsg.sparsity_target:g}; ", end="")
+        if all(config.path(epoch) == "std" for epoch in range(config.optimizer.epochs)):
+            print("no epoch is gated, so the gate stays as it starts; ", end="")
     print(f"{len(dataset.train.labels)} training images, run folder {folder}", flush=True)
     histories = fit_seeds(config, dataset, folder, config.run.seeds) if several else [fit(config, dataset, folder)]
     if not parallel.is_first():
@@ -130,7 +134,7 @@ def _summarize(folder: Path, history: list[dict[str, Any]]) -> None:
     )
     save_figure(plots.curves(history), folder / "figures/curves.png")
     owned = gates.ownership(run.gate, THRESHOLD)
-    filters = ", ".join(f"{name} {n}" for name, n in zip(run.class_names, owned.monopolised.tolist(), strict=True))
+    filters = ", ".join(f"{name}: {n}" for name, n in zip(run.class_names, owned.monopolised.tolist(), strict=True))
     rows = [
         ("", "accuracy", "cross entropy (nats)"),
         ("STD path", f"{last['test_accuracy']:.4f}", f"{last['test_cross_entropy']:.4f}"),
@@ -140,7 +144,8 @@ def _summarize(folder: Path, history: list[dict[str, Any]]) -> None:
     for name, accuracy, entropy in rows:
         print(f"{name:24s}{accuracy:>10s}{entropy:>24s}")
     print(f"\ngate density             {last['density']:.3f}")
-    print(f"filters monopolised      {filters}; shared {int(owned.shared)} (threshold {THRESHOLD})")
+    if run.config.gate != "none":
+        print(f"filters monopolised      {filters}; shared {int(owned.shared)} (threshold {THRESHOLD})")
     print(f"training time            {sum(line['seconds'] for line in history):.0f} s")
     print(f"pictures                 {folder / 'figures' / 'gate.png'}, {folder / 'figures' / 'curves.png'}")
     print(f"next                     python -m experiments.gates --run {shlex.quote(str(folder))} --against OTHER_RUN")
@@ -158,6 +163,13 @@ def _summarize_seeds(folder: Path, histories: list[list[dict[str, Any]]]) -> Non
         print(f"{name:34s}{np.mean(values):8.4f} ± {np.std(values, ddof=1):.4f}")
     print(f"training time                     {sum(line['seconds'] for line in histories[0]):.0f} s")
     print(f"run folders                       {folder}/seed*")
+
+
+def check_json(file: Path) -> None:
+    """Raises ValueError where ``file`` cannot be an --output with its picture beside it, OSError where it is barred."""
+    if file.is_dir() or file.suffix != ".json":
+        raise ValueError(f"--output must be a file that ends in .json, got {file}")
+    check_writable(file.parent)
 
 
 def check_writable(folder: Path) -> None:

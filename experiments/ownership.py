@@ -26,6 +26,7 @@ class Options:
 
 def count(options: Options) -> None:
     """Writes the counts and the picture."""
+    cli.check_json(options.output)
     runs = [load_run(path) for path in options.runs]
     if len(runs) < 2:
         raise ValueError(f"at least two run folders are needed for a spread, got {len(runs)}")

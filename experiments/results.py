@@ -73,7 +73,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             lambda ours, control: ours >= control - 0.005,
         ),
         Row(
-            "the gate is sparse (L1 norm / C K)",
+            "the gate is sparse (L1 norm / C K; the control's: of the gate solved for Phi)",
             f"{lsg['L1 norm']} against {std['L1 norm']}",
             ("table1", "L1 norm"),
             lambda ours, control: ours <= lsg["L1 norm"],
@@ -154,7 +154,7 @@ def page(folder: Path) -> str:
     comparisons = sorted(folder.glob("tradeoff-*.json"))
     if not paths and not comparisons:
         raise ValueError(f"{folder / 'runs'} holds no runs; copy some with experiments.publish")
-    heads = ("run", "data", "model", "gate", "epochs", "seed", *summarize.MEASURES.values())
+    heads = ("run", "data", "model", "gate", "lambda", "epochs", "seed", *summarize.MEASURES.values())
     lines = [_HEAD, "## Runs\n", "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *map(_run_line, paths)]
     for path in paths:
         if (report := _report(path)) is not None and len(report["networks"]) == 2:
@@ -196,6 +196,7 @@ def _run_line(path: Path) -> str:
     config = json.loads((path / "config.json").read_text())
     last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
     cells = [f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"]]
+    cells += ["" if config["gate"] == "none" else f"{config['lsg']['gate_loss_weight']:g}"]
     cells += [str(last["epoch"] + 1), str(config["seed"])]
     cells += [f"{last[name]:.4f}" for name in summarize.MEASURES]
     return "| " + " | ".join(cells) + " |"

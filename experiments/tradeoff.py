@@ -94,9 +94,7 @@ def write(options: Options) -> None:
     """Writes numbers and picture."""
     if len(options.runs) < 2:
         raise ValueError(f"name a run and its control at least, got {len(options.runs)} folders")
-    if options.output.is_dir() or options.output.suffix != ".json":
-        raise ValueError(f"--output must be a file that ends in .json, got {options.output}")
-    cli.check_writable(options.output.parent)
+    cli.check_json(options.output)
     networks = _open(options.runs, options.data_dir)
     rows, measured = _measure(arms(networks))
     compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}

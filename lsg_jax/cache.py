@@ -10,7 +10,8 @@ from pathlib import Path
 
 def folder() -> Path:
     """Returns the user's cache folder for this project, ``$XDG_CACHE_HOME/lsg_jax`` or ``~/.cache/lsg_jax``."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "lsg_jax"
+    chosen = Path(os.environ.get("XDG_CACHE_HOME", "")).expanduser()  # XDG: what is not absolute does not count
+    return (chosen if chosen.is_absolute() else Path("~/.cache").expanduser()) / "lsg_jax"
 
 
 def processor() -> str:

@@ -328,8 +328,10 @@ def load_run(path: str | Path) -> Run:
     path = Path(path).expanduser()
     one = path.name.isdigit() and path.parent.name == "checkpoints"
     folder, wanted = (path.parent, int(path.name)) if one else (path / "checkpoints", None)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no run folder {path}; train one, or name another")
     if not folder.is_dir():
-        raise FileNotFoundError(f"{path} is not a run folder: it has no checkpoints; train one with experiments.digits")
+        raise FileNotFoundError(f"{path} is not a run folder: it has no checkpoints; train one, or name another")
     checkpoints = Checkpoints(folder, read_only=True)
     try:
         steps = checkpoints.steps if wanted is None else [wanted]

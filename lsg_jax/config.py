@@ -150,7 +150,8 @@ class Config:
         _require(0 <= self.optimizer.momentum < 1, "momentum", self.optimizer.momentum, "in [0, 1)")
         for name, entry in (("gate-init", self.lsg.gate_init), ("tighten-threshold", self.lsg.tighten_threshold)):
             _require(0 < entry <= 1, name, entry, "in (0, 1]")
-        _require(self.gate != "tightened" or self.init is not None, "init", None, "a run to take the gate from")
+        if self.gate == "tightened" and self.init is None:
+            raise ValueError("--gate=tightened needs --init RUN, a run with a learned gate to tighten")
         processes, process = self.run.processes, self.run.process
         if self.run.coordinator in (None, "auto"):
             for name, number in (("processes", processes), ("process", process)):

@@ -62,6 +62,9 @@ def run(monkeypatch, *arguments, default=digits.DEFAULT):
         (["--coordinator=here", "--processes=2", "--process=1"], "--coordinator must be HOST:PORT or auto, got here"),
         (["--coordinator=a:b", "--processes=2", "--process=1"], "--coordinator must be HOST:PORT or auto, got a:b"),
         (["--coordinator=a:70000", "--processes=2", "--process=1"], "got a:70000"),
+        (["--gate=tightened"], "--gate=tightened needs --init RUN, a run with a learned gate to tighten"),
+        (["--epochs=three"], "--epochs must be a whole number, got 'three'"),
+        (["--momentum=much"], "--momentum must be a number, got 'much'"),
         (["--colour=red"], "--colour"),
         (["--data-dir=somewhere"], "leave out --data-dir somewhere"),
     ],
@@ -123,7 +126,7 @@ def test_gates_and_summarize_refuse_what_is_no_run(monkeypatch, capsys, tmp_path
         with pytest.raises(SystemExit) as stop:
             cli.main(lambda act=act, module=module: act(cli.parse(module.Options, "A test.")))
         assert stop.value.code == 2
-        assert "is not a run folder" in capsys.readouterr().err
+        assert "there is no run folder" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -1,7 +1,9 @@
 """Models: sizes, the gate, and the convolution's gradients against XLA's own."""
 
+import ctypes
 import shutil
 from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import chex
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsg_jax import gates, models
+from lsg_jax import cache, gates, models
 from lsg_jax.models import alexnet, native
 from lsg_jax.models.convolution import _xla_convolution, convolution
 
@@ -156,8 +158,36 @@ def test_with_a_compiler_the_kernels_are_there():
     assert native.available()
 
 
-def test_without_a_compiler_one_line_says_so(monkeypatch, caplog):
-    monkeypatch.setenv("CXX", "no-such-compiler")
+@pytest.mark.parametrize(
+    ("compiler", "home", "said"),
+    [
+        ("no-such-compiler", "cache", "install g++ or clang"),
+        ("c++ --no-such-flag", "cache", "c++ cannot compile the kernels (c++"),
+        ("c++", "file", "set XDG_CACHE_HOME to a folder that can be written"),
+    ],
+)
+def test_without_kernels_one_line_says_why(monkeypatch, caplog, tmp_path, compiler, home, said):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / home))
+    monkeypatch.setenv("CXX", compiler)
     assert not native.available.__wrapped__()
-    assert "install g++ or clang" in caplog.text
+    assert said in caplog.text
     assert len(caplog.records) == 1
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_a_library_that_was_cut_or_changed_is_compiled_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(native, "_FLAGS", ("-std=c++17", "-fPIC", "-shared", "-w"))
+    library = native._library(["c++"])
+    whole = library.read_bytes()
+    for content in (whole[:-1], whole[: len(whole) // 2], b"", whole[:999] + b"x" + whole[1000:]):
+        library.write_bytes(content)
+        assert native._library(["c++"]).read_bytes() == whole
+    ctypes.cdll.LoadLibrary(str(library))
+
+
+@pytest.mark.parametrize("chosen", ["", "relative/folder"])
+def test_a_cache_home_that_is_not_absolute_does_not_count(monkeypatch, chosen):
+    monkeypatch.setenv("XDG_CACHE_HOME", chosen)
+    assert cache.folder() == Path("~/.cache/lsg_jax").expanduser()

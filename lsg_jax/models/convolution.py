@@ -58,8 +58,9 @@ def _xla_convolution(images: jax.Array, kernel: jax.Array, *, stride: int) -> ja
 
 
 def _unfused_convolution(images, kernel, *, stride):
+    out = _xla_convolution(images, kernel, stride=stride)
     # Fused with a reduction after it, XLA's bfloat16 convolution has returned infinities on a CPU (jaxlib 0.12.0).
-    return lax.optimization_barrier(_xla_convolution(images, kernel, stride=stride))
+    return lax.optimization_barrier(out) if out.dtype == jnp.bfloat16 else out
 
 
 def _xla_gradients(images, kernel, cotangent, *, stride):

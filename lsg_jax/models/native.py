@@ -5,8 +5,10 @@ import functools
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -23,12 +25,9 @@ _FUNCTIONS = ("convolution", "input_gradient", "weight_gradient", "channel_sums"
 @functools.cache
 def available() -> bool:
     """Tells whether the kernels can be called; compiles and registers them the first time it is asked."""
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
     try:
-        if compiler is None:
-            raise OSError("no C++ compiler found (install g++ or clang, or set CXX)")
-        library = ctypes.cdll.LoadLibrary(str(_library(compiler)))
-    except (OSError, subprocess.CalledProcessError) as error:
+        library = ctypes.cdll.LoadLibrary(str(_library(shlex.split(os.environ.get("CXX") or "c++"))))
+    except OSError as error:
         logging.getLogger(__name__).warning("training runs at about half its speed: %s", error)
         return False
     for name in _FUNCTIONS:
@@ -75,16 +74,49 @@ def _call(name, out_shape, first, second, **attributes):
     return jax.ffi.ffi_call(f"lsg_{name}", out, vmap_method="broadcast_all")(first, second, **attributes)
 
 
-def _library(compiler: str) -> Path:
+def _library(compiler: list[str]) -> Path:
+    if shutil.which(compiler[0]) is None:
+        raise OSError("no C++ compiler found (install g++ or clang, or set CXX)")
     include = jax.ffi.include_dir()
     header = Path(include, "xla", "ffi", "api", "c_api.h").read_bytes()
     sources = [file.read_bytes() for file in _SOURCES]
     key = hashlib.sha256(b"\0".join((header, *sources, " ".join(_FLAGS).encode()))).hexdigest()
     library = cache.folder() / f"kernels-{cache.processor()}-{key[:16]}.so"
-    if not library.exists():
-        command = [compiler, *_FLAGS, f"-I{include}", *(str(file) for file in _SOURCES if file.suffix == ".cc"), "-o"]
-        cache.publish(library, lambda file: subprocess.run([*command, str(file)], check=True, capture_output=True))
+    if not _is_whole(library):
+        command = [*compiler, *_FLAGS, f"-I{include}", *(str(file) for file in _SOURCES if file.suffix == ".cc"), "-o"]
+        try:
+            cache.publish(library, partial(_compile, command))
+        except CompilerFailed:
+            raise
+        except OSError as error:
+            raise OSError(
+                f"the kernels cannot be kept in {library.parent} ({error.strerror}); set XDG_CACHE_HOME to a folder "
+                "that can be written"
+            ) from error
         logging.getLogger(__name__).info(
             "the kernels are compiled once for this processor; they are kept in %s", library
         )
     return library
+
+
+class CompilerFailed(OSError):
+    """The compiler did not take the kernels."""
+
+
+def _compile(command: list[str], file: Path) -> None:
+    """Compiles to ``file``, with the digest of all before it at its end, which a linker does not mind."""
+    done = subprocess.run([*command, str(file)], capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise CompilerFailed(f"{command[0]} cannot compile the kernels ({lines[0]}); set CXX to another compiler")
+    with file.open("r+b") as stream:
+        digest = hashlib.sha256(stream.read()).digest()
+        stream.write(digest)
+
+
+def _is_whole(library: Path) -> bool:
+    """Tells whether the library is there as it was compiled: a part of one would end the process."""
+    if not library.is_file():
+        return False
+    content = library.read_bytes()
+    return hashlib.sha256(content[:-32]).digest() == content[-32:]

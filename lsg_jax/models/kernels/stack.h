@@ -26,13 +26,10 @@ class Stack {
   Index size_, count_;
 };
 
-// Runs task(threads, index) for each of `count` arrays: as many as can be shared out evenly with one thread each, which
-// then waits for no other, and what remains one after another with all threads.
+// Runs task(threads, index) for each of `count` arrays, one after another, with all threads.
 template <typename Task>
 ffi::Error ForEach(ffi::ThreadPool& pool, Index count, const Task& task) {
-  const Index size = std::max<Index>(1, pool.num_threads()), even = count / size * size;
-  const Threads all{&pool, size, size}, one{&pool, 1, size};
-  Parallel(all, even, [&](Index index) { task(one, index); });
-  for (Index index = even; index < count; ++index) task(all, index);
+  const Threads threads{&pool, std::max<Index>(1, pool.num_threads())};
+  for (Index index = 0; index < count; ++index) task(threads, index);
   return ffi::Error::Success();
 }

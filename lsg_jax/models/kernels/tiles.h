@@ -68,11 +68,10 @@ struct Tile {
   }
 };
 
-// The threads that may work on something: `count` of a pool or, where that is 1, the caller alone. A sum is split into
-// `parts`, whoever adds them up, so that it is the same, bit for bit.
+// The threads that may work on something: `count` of a pool or, where that is 1, the caller alone.
 struct Threads {
   ffi::ThreadPool* pool;
-  Index count, parts;
+  Index count;
 };
 
 // Runs task(0) to task(tasks - 1). The caller works too, so a pool that is busy elsewhere cannot block it.
@@ -112,11 +111,11 @@ void ForImages(const Threads& threads, Index images, const Task& task) {
   ParallelRanges(threads, ranges, images, [&](Index, Index begin, Index end) { task(begin, end); });
 }
 
-// Returns the sum of what add(begin, end, total) adds to `size` zeros for each range of `images`. They are split the
-// same way each time, and the parts summed in order, so that the sum is the same, bit for bit.
+// Returns the sum of what add(begin, end, total) adds to `size` zeros for each range of `images`. They are split by the
+// number of threads alone, and the parts summed in order, so that the sum repeats bit for bit.
 template <typename Add>
 std::vector<float> SumOverImages(const Threads& threads, Index images, Index size, const Add& add) {
-  const Index ranges = std::min(images, threads.parts);
+  const Index ranges = std::min(images, threads.count);
   std::vector<float> totals(ranges * size);
   ParallelRanges(threads, ranges, images,
                  [&](Index range, Index begin, Index end) { add(begin, end, totals.data() + range * size); });
