@@ -25,6 +25,7 @@ from experiments import (
     masking,
     similarity,
     specificity,
+    summarize,
     table1,
 )
 from experiments.claims import Claim, Network
@@ -54,6 +55,7 @@ h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.5rem; border-
 figure {{ margin: 1rem 0; overflow-x: auto; }}
 img {{ max-width: 100%; height: auto; background: white; border-radius: 4px; }}
 .scroll {{ overflow-x: auto; }}
+code {{ overflow-wrap: anywhere; font-size: .85em; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .15rem .8rem .15rem 0; text-align: left; border-bottom: 1px solid var(--line); }}
 td + td, th + th {{ text-align: right; }}
@@ -61,6 +63,7 @@ nav a {{ margin-right: 1rem; white-space: nowrap; }}
 </style>
 <h1>{title}</h1>
 <p>{lead}</p>
+{commands}
 <nav>{contents}</nav>
 {sections}
 </html>
@@ -103,8 +106,13 @@ def page(networks: list[Network], found: list[Claim]) -> str:
         f"gate {network.run.config.gate}, {len(network.run.history)} epochs, seed {network.run.config.seed}"
         for network in networks
     )
+    commands = "".join(
+        f"<p><code>{html.escape(network.name)}: {html.escape(summarize.command(network.run.config))}</code></p>"
+        for network in networks
+    )
     contents = "".join(f'<a href="#{claim.name}">{html.escape(claim.title.split(":")[0])}</a>' for claim in found)
-    return PAGE.format(title=title, lead=html.escape(lead), contents=contents, sections="\n".join(map(_section, found)))
+    sections = "\n".join(map(_section, found))
+    return PAGE.format(title=title, lead=html.escape(lead), commands=commands, contents=contents, sections=sections)
 
 
 def _section(claim: Claim) -> str:
