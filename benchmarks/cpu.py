@@ -1,11 +1,12 @@
 """``python -m benchmarks.cpu``: training and evaluation on this machine's cores against PyTorch's.
 
-Writes ``results/benchmarks/cpu.json`` and the table in the README. PyTorch may live in another environment:
-``--torch-python``.
+Writes ``results/benchmarks/cpu.json`` and the table in the README, after each comparison. PyTorch may live in another
+environment: ``--torch-python``.
 """
 
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Options(turns.Options):
     loader_workers: int = 1
     """Processes of PyTorch's DataLoader."""
     only: str | None = None
-    """Print only the comparison of this name, and write nothing."""
+    """Measure the comparison of this name alone; the others stay as they were measured."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,27 +115,19 @@ def write_arrays(dataset: data.Dataset, folder: Path) -> str:
     return str(file)
 
 
-def measure(options: Options) -> dict[str, Any]:
-    """Returns every comparison, the machine, and the command."""
+def measure(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the name of each comparison and what was found."""
     dataset = data.load("cifar10", options.data_dir)
     with tempfile.TemporaryDirectory() as folder:
         file = write_arrays(dataset, Path(folder))
         chosen = comparisons(options, file)
         if options.only is not None:
             chosen = {options.only: chosen[options.only]}
-        found = {}
         print(f"{'':20s}{'ours a s':>10s}{'theirs a s':>12s}{'ratio':>8s}")
         for name, (ours, theirs, units, flops) in tqdm(chosen.items(), "comparing", leave=False, disable=None):
-            found[name] = turns.compare(ours, theirs, options.pairs, units) | {"flops": flops}
-            print(
-                f"{name:20s}{found[name]['ours']:10.2f}{found[name]['theirs']:12.2f}{found[name]['ratio']:8.2f}",
-                flush=True,
-            )
-    return {
-        "command": f"python -m benchmarks.cpu --pairs={options.pairs} --steps={options.steps} "
-        f"--loader-workers={options.loader_workers}",
-        "comparisons": found,
-    }
+            found = turns.compare(ours, theirs, options.pairs, units) | {"flops": flops}
+            print(f"{name:20s}{found['ours']:10.2f}{found['theirs']:12.2f}{found['ratio']:8.2f}", flush=True)
+            yield name, found
 
 
 def table(measured: dict[str, Any]) -> str:
@@ -158,9 +151,13 @@ def table(measured: dict[str, Any]) -> str:
 def main() -> None:
     options = cli.parse(Options, __doc__ or "")
     results.require_part("cpu")
-    measured = measure(options)
-    if options.only is None:
-        results.write("cpu", measured, table(measured))
+    kept = (results.read("cpu") or {"comparisons": {}})["comparisons"]
+    command = f"python -m benchmarks.cpu --pairs={options.pairs} --steps={options.steps} "
+    command += f"--loader-workers={options.loader_workers}"
+    for name, found in measure(options):
+        kept[name] = found | {"command": command, "revision": results.revision()}
+        measured = {"comparisons": {each: kept[each] for each in TITLES if each in kept}}
+        results.write("cpu", measured, table(measured) if set(kept) == set(TITLES) else None)
 
 
 if __name__ == "__main__":

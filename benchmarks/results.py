@@ -18,12 +18,18 @@ _README = Path("README.md")
 def write(name: str, measured: dict[str, Any], table: str | None = None) -> None:
     """Writes what was measured, where and of what, and its Markdown table into the README's part marked ``name``."""
     file = Path("results/benchmarks", f"{name}.json")
-    content = json.dumps({"revision": _revision(), "machine": _machine()} | measured, indent=2) + "\n"
+    content = json.dumps({"revision": revision(), "machine": _machine()} | measured, indent=2) + "\n"
     cache.publish(file, lambda temporary: temporary.write_text(content))
     if table is not None:
         page = summarize.insert(_README.read_text(), name, table)
         cache.publish(_README, lambda temporary: temporary.write_text(page))
     print(f"{file} written" if table is None else f"{file} and {_README} written")
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """Returns what was measured before, None where nothing was."""
+    file = Path("results/benchmarks", f"{name}.json")
+    return json.loads(file.read_text()) if file.is_file() else None
 
 
 def require_part(name: str) -> None:
@@ -33,7 +39,7 @@ def require_part(name: str) -> None:
     summarize.insert(_README.read_text(), name, "")
 
 
-def _revision() -> str:
+def revision() -> str:
     """Returns the revision of the project, with a mark where files differ from it."""
     described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
     return described.stdout.strip() or "unknown"
