@@ -5,13 +5,17 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 # Where a prepared CIFAR-10 lies, if not in TFDS's own folder: make CIFAR10=--data-dir=PATH results-cifar10
 CIFAR10 ?=
 
-.PHONY: quickstart test test-slow check results-digits results-cifar10 results-schedules results-lambda reproduce reproduce-digits
+.PHONY: quickstart test test-slow test-faults check results-digits results-cifar10 results-schedules results-lambda reproduce reproduce-digits
 
 quickstart: .venv/installed
 	.venv/bin/python -m experiments.digits --gate=learned
 
 test: .venv/installed-dev check
 	.venv/bin/python -m pytest -q
+
+# Faults at random moments, a few hundred: hours. Figures go to results/reliability.json.
+test-faults: .venv/installed-dev
+	.venv/bin/python -m tests.faults
 
 test-slow: .venv/installed-dev
 	.venv/bin/python -m pytest -q -m slow

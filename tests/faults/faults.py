@@ -1,0 +1,220 @@
+"""The faults. Each is a function of random numbers and an empty folder; AssertionError says that it was not survived.
+
+What was interrupted and resumed has to equal what was not: theta, batch statistics, G, history and metric lines, bit
+for bit.
+"""
+
+import functools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lsg_jax import load_run, models
+from tests.conftest import Tiny
+
+PROJECT = Path(__file__).parents[2]
+OPTIONS = ("--model=tiny", "--epochs=7", "--train-examples=320", "--batch-size=64", "--checkpoint-every=1")
+GRACE = 30.0  # seconds between a preemption's warning and its end
+# python -c LIMITED BYTES COMMAND...: runs the command, which can write no file beyond that size.
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (int(sys.argv[1]),))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Fault(NamedTuple):
+    """How a fault is tried, and how often by ``python -m tests.faults``."""
+
+    survive: Callable[[np.random.Generator, Path], None]
+    tries: int
+
+
+class Whole(NamedTuple):
+    """The run that nothing interrupts: its folder, and how many seconds it takes."""
+
+    folder: Path
+    seconds: float
+
+
+@functools.cache
+def whole() -> Whole:
+    folder = Path(tempfile.mkdtemp()) / "run"
+    finish(folder)  # compiles
+    shutil.rmtree(folder)
+    began = time.monotonic()
+    finish(folder)
+    return Whole(folder, time.monotonic() - began)
+
+
+def start(
+    folder: Path, *options: str, before: tuple[str, ...] = (), env: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    command = [*before, sys.executable, "-m", "tests.faults.tiny", *OPTIONS, f"--output={folder}", *options]
+    return subprocess.Popen(command, cwd=PROJECT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finish(folder: Path, *options: str) -> str:
+    """Runs the command to its end and returns what it said on standard error."""
+    process = start(folder, *options)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
+def arrays(folder: Path) -> list[np.ndarray]:
+    models.MODELS["tiny"] = Tiny
+    run = load_run(folder)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((run.params, run.batch_stats, run.gate))]
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "metrics.jsonl").read_text()
+    untimed = ("seconds", "images_per_second")
+    return [{k: v for k, v in json.loads(line).items() if k not in untimed} for line in text.splitlines()]
+
+
+def assert_as_if_nothing_had_been(folder: Path) -> None:
+    expected = whole().folder
+    assert lines(folder) == lines(expected)
+    assert all(map(np.array_equal, arrays(folder), arrays(expected))), "the parameters differ"
+
+
+def kill(rng: np.random.Generator, folder: Path) -> None:
+    """SIGKILL, up to three times in one run."""
+    for _ in range(rng.integers(1, 4)):
+        process = start(folder)
+        time.sleep(rng.uniform(0, whole().seconds))
+        process.kill()
+        process.communicate()
+    finish(folder)
+    assert_as_if_nothing_had_been(folder)
+
+
+def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> None:
+    """SIGTERM or SIGINT: saved within the grace, and the status says which it was."""
+    process = start(folder)
+    time.sleep(rng.uniform(0.1, whole().seconds))
+    process.send_signal(number)
+    began = time.monotonic()
+    _, said = process.communicate(timeout=GRACE)
+    assert time.monotonic() - began < GRACE
+    assert process.returncode in (0, 128 + number), (process.returncode, said)
+    assert "Traceback" not in said, said
+    finish(folder)
+    assert_as_if_nothing_had_been(folder)
+
+
+def newest(folder: Path) -> Path:
+    return max((folder / "checkpoints").iterdir(), key=lambda path: int(path.name) if path.name.isdigit() else -1)
+
+
+def damage(how: Callable[[np.random.Generator, Path], None], rng: np.random.Generator, folder: Path) -> None:
+    """A file of the newest checkpoint is changed: the run is as before, and where arrays changed, it says so."""
+    shutil.copytree(whole().folder, folder)
+    files = sorted(path for path in newest(folder).rglob("*") if path.is_file() and path.stat().st_size)
+    how(rng, files[rng.integers(len(files))])
+    said = finish(folder)
+    assert_as_if_nothing_had_been(folder)
+    assert (folder / "damaged").exists() == ("is damaged" in said), said
+
+
+def flip(rng: np.random.Generator, file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+    file.write_bytes(content)
+
+
+def truncate(rng: np.random.Generator, file: Path) -> None:
+    os.truncate(file, rng.integers(file.stat().st_size))
+
+
+def remove(rng: np.random.Generator, file: Path) -> None:
+    file.unlink()
+
+
+def full_disk(rng: np.random.Generator, folder: Path) -> None:
+    """No file can grow beyond a random size, from a random epoch on: one line, and the checkpoints are intact."""
+    if rng.random() < 0.7:
+        process = start(folder)
+        time.sleep(rng.uniform(0, whole().seconds))
+        process.kill()
+        process.communicate()
+    sizes = [path.stat().st_size for path in whole().folder.rglob("*") if path.is_file()]
+    limit = int(rng.uniform(0, max(sizes)))
+    process = start(folder, before=(sys.executable, "-c", LIMITED, str(limit)))
+    _, said = process.communicate(timeout=300)
+    if process.returncode:
+        (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
+        assert "Traceback" not in said, said
+        assert "File too large" in error, error
+    finish(folder)
+    assert_as_if_nothing_had_been(folder)
+
+
+def cut_metrics(rng: np.random.Generator, folder: Path) -> None:
+    """metrics.jsonl ends in the middle of a line, or of nothing."""
+    shutil.copytree(whole().folder, folder)
+    truncate(rng, folder / "metrics.jsonl")
+    finish(folder)
+    assert_as_if_nothing_had_been(folder)
+
+
+def two_at_once(rng: np.random.Generator, folder: Path) -> None:
+    """A second process on the folder is refused with the first's number; a crash leaves no lock behind."""
+    first = start(folder, "--epochs=500")
+    while not (folder / "lock").exists() or not (folder / "lock").read_text():
+        assert first.poll() is None
+        time.sleep(0.02)
+    time.sleep(rng.uniform(0, 1))
+    second = start(folder, "--epochs=500")
+    _, said = second.communicate(timeout=300)
+    assert second.returncode == 2
+    assert f"is being trained by process {first.pid};" in said
+    assert first.poll() is None
+    first.kill()
+    first.communicate()
+    third = start(folder, "--epochs=500")
+    while re.match(rf"{third.pid}\n", (folder / "lock").read_text()) is None:
+        assert third.poll() is None
+        time.sleep(0.02)
+    third.kill()
+    third.communicate()
+
+
+def other_devices(rng: np.random.Generator, folder: Path) -> None:
+    """Resumed on other numbers of devices: the same loss curve, within rounding that training amplifies."""
+    for devices in rng.permutation([1, 2, 8]):
+        process = start(folder, env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)})
+        time.sleep(rng.uniform(0.5, 1) * whole().seconds)
+        process.kill()
+        process.communicate()
+    finish(folder)
+    for ours, theirs in zip(lines(folder), lines(whole().folder), strict=True):
+        assert np.isclose(ours["train_loss"], theirs["train_loss"], rtol=1e-3), (ours, theirs)
+
+
+FAULTS = {
+    "SIGKILL": Fault(kill, 100),
+    "SIGTERM": Fault(functools.partial(warn, signal.SIGTERM), 25),
+    "SIGINT": Fault(functools.partial(warn, signal.SIGINT), 25),
+    "a bit of the newest checkpoint flipped": Fault(functools.partial(damage, flip), 200),
+    "a file of it truncated": Fault(functools.partial(damage, truncate), 20),
+    "a file of it missing": Fault(functools.partial(damage, remove), 20),
+    "no room for files": Fault(full_disk, 20),
+    "metrics.jsonl cut": Fault(cut_metrics, 20),
+    "two processes on one folder": Fault(two_at_once, 10),
+    "another number of devices": Fault(other_devices, 3),
+}
