@@ -18,13 +18,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from lsg_jax import gates, models
+from lsg_jax import cache, gates, models
 from lsg_jax.config import Config, OutputConfig
 from lsg_jax.data import Dataset, normalize
 
 # Of what a checkpoint means; 1 had other strided convolutions (XLA's 'SAME'), and did not say so.
 _FORMAT = 2
-_DIGESTS = "digests"
+_DIGESTS = "digests.json"
 _BATCH = 500
 
 
@@ -36,8 +36,8 @@ class Checkpoints:
     """The ``checkpoints/`` of a run folder: the last three and the best by test accuracy.
 
     Each holds ``variables`` (params, batch_stats, gate), ``training`` (optimizer states, counters, running totals) and
-    ``run`` (configuration, data description, history), so that one is enough to rebuild the model. ``run`` holds the
-    digests of all three, which are compared when they are read.
+    ``run`` (configuration, data description, history), so that one is enough to rebuild the model. The digests of its
+    files are saved beside them, and compared before they are read.
     """
 
     def __init__(self, folder: Path, read_only: bool = False):
@@ -82,11 +82,17 @@ class Checkpoints:
         ``metrics`` are what was measured of these very variables, None in the middle of an epoch. Without ``training``
         the run can be opened but not trained on.
         """
-        arrays = {"variables": variables} | ({} if training is None else {"training": training})
-        digests = {"run": _digest_json(run)} | {name: _digest_arrays(tree) for name, tree in arrays.items()}
-        items = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
-        items["run"] = ocp.args.JsonSave(run | {_DIGESTS: digests})
+        items = {"variables": ocp.args.StandardSave(variables), "run": ocp.args.JsonSave(run)}
+        if training is not None:
+            items["training"] = ocp.args.StandardSave(training)
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+        if jax.process_index() == 0:
+            folder = self._folder(step)
+            content = json.dumps(_digests(folder), indent=1) + "\n"
+            cache.publish(folder / _DIGESTS, lambda file: file.write_text(content))
+
+    def _folder(self, step: int) -> Path:
+        return Path(self._manager.directory, str(step))
 
     def discard_after(self, step: int | None) -> None:
         """Removes the checkpoints of later steps than ``step``, all of them for None."""
@@ -99,7 +105,7 @@ class Checkpoints:
         for step in steps:
             folder.mkdir(exist_ok=True)
             names = (folder / f"{step}-{count}" for count in itertools.count(1))
-            (self._manager.directory / str(step)).rename(next(name for name in names if not name.exists()))
+            self._folder(step).rename(next(name for name in names if not name.exists()))
 
     def reload(self) -> None:
         """Looks again which checkpoints there are."""
@@ -110,38 +116,28 @@ class Checkpoints:
 
         Raises Damaged where it is not what was saved, and ValueError where it is of another format.
         """
-        return self._describe(step)[0]
-
-    def _describe(self, step: int) -> tuple[dict[str, Any], dict[str, str]]:
-        """Returns the ``run`` item of a checkpoint, and the digests of all, of which older versions wrote none."""
         run = self._restore(step, run=ocp.args.JsonRestore())["run"]
-        digests = run.pop(_DIGESTS, {})
-        if digests and digests.get("run") != _digest_json(run):
-            raise self._damaged(step, "its description is not what was saved")
         if (found := run.get("format", 1)) != _FORMAT:
             raise ValueError(
-                f"checkpoint {self._manager.directory / str(step)} is of format {found}, and this version reads format "
-                f"{_FORMAT}; train it again, or use the version that wrote it"
+                f"checkpoint {self._folder(step)} is of format {found}, and this version reads format {_FORMAT}; train "
+                "it again, or use the version that wrote it"
             )
-        return run, digests
+        return run
 
     def restore(self, step: int, **templates: Any) -> dict[str, Any]:
         """Returns the items named, each shaped like its template of arrays or ShapeDtypeStructs.
 
         Raises Damaged where they are not what was saved, or of other shapes.
         """
-        _, digests = self._describe(step)
         items = {name: ocp.args.StandardRestore(template) for name, template in templates.items()}
         restored = self._restore(step, **items)
         # Orbax compares the shapes of JAX arrays only.
         if jax.tree.map(np.shape, restored) != jax.tree.map(np.shape, templates):
             raise self._damaged(step, "arrays of other shapes")
-        for name, tree in restored.items():
-            if digests and digests.get(name) != _digest_arrays(tree):
-                raise self._damaged(step, f"its {name} are not what was saved")
         return restored
 
     def _restore(self, step: int, **items: Any) -> dict[str, Any]:
+        self._verify(step)
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             return {name: restored[name] for name in items}
@@ -150,22 +146,32 @@ class Checkpoints:
         except Exception as error:  # a damaged file surfaces as any of a dozen types
             raise self._damaged(step, type(error).__name__) from error
 
+    def _verify(self, step: int) -> None:
+        """Raises Damaged where a file is not as it was saved: Orbax is not given one, which may end the process.
+
+        Checkpoints of earlier versions, and one whose process was killed right after it was saved, have no digests.
+        """
+        folder = self._folder(step)
+        if not (folder / _DIGESTS).is_file():
+            return
+        try:
+            saved = json.loads((folder / _DIGESTS).read_text())
+        except ValueError as error:
+            raise self._damaged(step, f"{_DIGESTS} is not as it was saved") from error
+        if different := sorted(name for name, _ in saved.items() ^ _digests(folder).items()):
+            raise self._damaged(step, f"{different[0]} is not as it was saved")
+
     def _damaged(self, step: int, reason: str) -> Damaged:
-        return Damaged(f"checkpoint {self._manager.directory / str(step)} is damaged or of another version ({reason})")
+        return Damaged(f"checkpoint {self._folder(step)} is damaged or of another version ({reason})")
 
     def close(self) -> None:
         self._manager.close()
 
 
-def _digest_json(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _digest_arrays(tree: Any) -> str:
-    digest = hashlib.sha256()
-    for array in map(np.asarray, jax.tree.leaves(tree)):
-        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
+def _digests(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file of a checkpoint, but of marks, of which only their being there counts."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (_DIGESTS, "commit_success.txt"))
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @contextmanager

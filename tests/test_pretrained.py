@@ -304,7 +304,7 @@ def test_a_tightened_gate_is_that_of_the_run_before_held_fast(tmp_path, monkeypa
 
 
 def test_a_gate_that_cannot_be_tightened_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="--init must be a run to take the gate from, got None"):
+    with pytest.raises(ValueError, match="--gate=tightened needs --init RUN, a run with a learned gate"):
         Config(gate="tightened")
     with pytest.raises(ValueError, match=r"--tighten-threshold must be in \(0, 1\], got 1.5"):
         Config(lsg=GateConfig(tighten_threshold=1.5))
