@@ -1,6 +1,7 @@
 """A network small enough to be followed by hand, known to every test as ``tiny``."""
 
 import flax.linen as nn
+import jax
 import pytest
 
 from lsg_jax import models
@@ -21,6 +22,13 @@ class Tiny(GatedNetwork):
 
     def feature_maps(self, images, train=False):
         return nn.relu(self.norm(self.conv(images), train))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Forgets compiled programs: a process that holds those of all tests runs out of memory maps, and crashes."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(autouse=True, scope="session")
