@@ -147,7 +147,7 @@ class Checkpoints:
             raise self._damaged(step, type(error).__name__) from error
 
     def _verify(self, step: int) -> None:
-        """Raises Damaged where a file is not as it was saved: Orbax is not given one, which may end the process.
+        """Raises Damaged where a file is not as it was saved: given one, Orbax leaves failing readers behind.
 
         Checkpoints of earlier versions, and one whose process was killed right after it was saved, have no digests.
         """
