@@ -6,7 +6,7 @@ import sys
 
 
 def _leave(number: int, _: object) -> None:
-    os.write(2, b"stopped; nothing was written\n")
+    os.write(2, b"stopped; what was written is kept\n")
     raise SystemExit(128 + number)  # temporary folders are removed and workers waited for
 
 

@@ -161,11 +161,11 @@ def reproduce(options: Options) -> None:
     """Trains each run of the plan, copies it to the results, reports on it, and writes the page of results."""
     plan = PLANS[options.plan]
     copies, comparison = options.results / "runs", options.results / f"tradeoff-{options.plan}.json"
-    if plan.compared and comparison.exists():
+    arms = _arms(plan, options)
+    if plan.compared and _is_of(comparison, arms):
         print(f"{comparison} is there already; remove it to compare again")
         return
     data = [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
-    compared: list[Path] = []
     for training in plan.trainings:
         print(progress(plan.trainings, options.runs, copies), flush=True)
         run, copy = options.runs / training.name, copies / training.name
@@ -173,9 +173,7 @@ def reproduce(options: Options) -> None:
         settings = [*training.options, f"--epochs={training.epochs}", *([] if start is None else [f"--init={start}"])]
         if plan.seeds > 1:
             _command(plan.command, *settings, f"--seeds={plan.seeds}", *data, f"--output={run}")
-            compared += [run / f"seed{seed}" for seed in range(plan.seeds)]
             continue
-        compared.append(copy)
         if not copy.exists():
             _command(plan.command, *settings, *data, f"--output={run}")
             _command("publish", run, copy)
@@ -184,8 +182,20 @@ def reproduce(options: Options) -> None:
             _command("report", copy, f"--against={copies / training.control}", attacked, *data)
         _command("results", f"--folder={options.results}")
     if plan.compared:
-        _command("tradeoff", *compared, *data, f"--output={comparison}")
+        _command("tradeoff", *arms, *data, f"--output={comparison}")
         _command("results", f"--folder={options.results}")
+
+
+def _arms(plan: Plan, options: Options) -> list[Path]:
+    """Returns the folders of all runs of a plan, as they are compared."""
+    if plan.seeds > 1:
+        return [options.runs / each.name / f"seed{seed}" for each in plan.trainings for seed in range(plan.seeds)]
+    return [options.results / "runs" / each.name for each in plan.trainings]
+
+
+def _is_of(comparison: Path, arms: list[Path]) -> bool:
+    """Tells whether there is a comparison of all these runs, and not of some alone."""
+    return comparison.is_file() and list(json.loads(comparison.read_text())["runs"]) == list(map(str, arms))
 
 
 def _command(name: str, *arguments: str | Path) -> None:

@@ -37,7 +37,8 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
             (arguments[0] / "report.json").write_text('{"networks": ["second"]}')
         elif name == "tradeoff":
             assert list(arguments[:2]) == [tmp_path / "results" / "runs" / name for name in ("first", "second")]
-            Path(arguments[-1].removeprefix("--output=")).write_text('{"command": "x", "claims": {}, "arms": {}}')
+            content = {"command": "x", "claims": {}, "arms": {}, "runs": dict.fromkeys(map(str, arguments[:2]))}
+            Path(arguments[-1].removeprefix("--output=")).write_text(json.dumps(content))
         else:
             run(name, *arguments)
 
@@ -55,6 +56,10 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     reproduce.reproduce(options)
     assert not asked
     assert "tradeoff-small.json is there already" in capfd.readouterr().out
+    comparison = tmp_path / "results" / "tradeoff-small.json"
+    comparison.write_text(comparison.read_text().replace("second", "another"))
+    reproduce.reproduce(options)
+    assert asked == ["results", "results", "tradeoff", "results"]
 
 
 def test_a_plan_of_several_seeds_trains_them_together_and_keeps_the_comparison(small_plan, tmp_path, monkeypatch):

@@ -57,7 +57,9 @@ class RunFolder:
         return self._checkpoints.steps
 
     def restore(self, step: int, **templates: Any) -> dict[str, Any]:
-        """Returns the items of the checkpoint of ``step``, shaped like ``templates``; writes nothing.
+        """Returns the items of the checkpoint of ``step``, shaped like ``templates``, and takes on its history.
+
+        It writes nothing; ``go_back`` to the same step does.
 
         Raises Damaged where they are not what was saved.
         """
@@ -67,7 +69,9 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} was trained on other data ({', '.join(different)} differ); choose another --output"
             )
-        return self._checkpoints.restore(step, **templates)
+        restored = self._checkpoints.restore(step, **templates)
+        self.history = saved["history"]
+        return restored
 
     def go_back(self, step: int | None, damaged: list[int]) -> None:
         """Goes back to the checkpoint of ``step``, or to the start, before the first ``save`` or ``record``.
@@ -79,7 +83,6 @@ class RunFolder:
         parallel.meet()
         self._checkpoints.reload()
         self._checkpoints.discard_after(step)
-        self.history = [] if step is None else self._checkpoints.describe(step)["history"]
         if parallel.is_first():
             lines = "".join(json.dumps(line) + "\n" for line in self.history)
             cache.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines))
