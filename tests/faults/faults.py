@@ -106,7 +106,9 @@ def kill(rng: np.random.Generator, folder: Path) -> None:
 def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> None:
     """SIGTERM or SIGINT: saved within the grace, and the status says which it was."""
     process = start(folder)
-    time.sleep(rng.uniform(0.1, whole().seconds))
+    while not heeds_sigterm(process):
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0, whole().seconds))
     process.send_signal(number)
     began = time.monotonic()
     _, said = process.communicate(timeout=GRACE)
@@ -115,6 +117,13 @@ def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> None
     assert "Traceback" not in said, said
     finish(folder)
     assert_as_if_nothing_had_been(folder)
+
+
+def heeds_sigterm(process: subprocess.Popen[str]) -> bool:
+    """Tells whether the command has begun: before it, a signal ends Python, and there is nothing to save."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = re.findall(r"SigCgt:\s*(\w+)", status)
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def newest(folder: Path) -> Path:
