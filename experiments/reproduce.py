@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,19 +42,24 @@ class Plan(NamedTuple):
     Attributes:
       command: trains them.
       trainings: the runs.
-      seeds: how many of each are trained, as one program; of several only the comparison is kept in the results.
+      seeds: how many of each are trained, as one program.
+      kept: whether the results get a copy and a report of each run.
       compared: whether experiments.tradeoff compares them at last: all are arms, and one is the control.
     """
 
     command: str
     trainings: tuple[Training, ...]
     seeds: int = 1
+    kept: bool = True
     compared: bool = False
 
 
 _GENTLE = "--gate-loss-weight=0.1"  # README, "Measured": chosen on held-out images
 _TUNED = ("--learning-rate=0.02",)
 _LEARNED = ("--gate=learned", *_TUNED)
+_JOINT = ("--gate=learned", "--scheme=joint")
+_HELD_OUT = ("--holdout=5000", "--train-examples=20000")
+_FROM_A_CHECKPOINT = ("finetune", "weights")
 PLANS = {
     "digits": Plan(
         "digits",
@@ -69,13 +75,13 @@ PLANS = {
             Training("cifar10-none", 31, ("--gate=none",)),
             Training("cifar10-learned", 31, ("--gate=learned", _GENTLE), "cifar10-none", attack_images=attacks.IMAGES),
             Training("cifar10-fixed", 31, ("--gate=fixed", _GENTLE), "cifar10-none"),
+            Training("cifar10-alternating", 16, ("--gate=learned", _GENTLE)),
+            Training("cifar10-joint", 16, ("--gate=learned", _GENTLE, "--scheme=joint"), "cifar10-alternating"),
+            Training("cifar10-no-sparsity", 16, ("--gate=learned", _GENTLE, "--sparsity-weight=0")),
             Training("cifar10-none-longer", 10, ("--gate=none", *_TUNED), start="cifar10-none"),
             Training(
                 "cifar10-tightened", 10, ("--gate=tightened", *_TUNED), "cifar10-none-longer", start="cifar10-learned"
             ),
-            Training("cifar10-no-sparsity", 16, ("--gate=learned", _GENTLE, "--sparsity-weight=0")),
-            Training("cifar10-alternating", 16, ("--gate=learned", _GENTLE)),
-            Training("cifar10-joint", 16, ("--gate=learned", _GENTLE, "--scheme=joint"), "cifar10-alternating"),
             Training("alexnet-none", 31, ("--model=alexnet", "--gate=none"), cost=2.8),
             Training("alexnet-fixed", 31, ("--model=alexnet", "--gate=fixed", _GENTLE), "alexnet-none", cost=2.8),
         ),
@@ -102,8 +108,34 @@ PLANS = {
             Training("seeds-both", 61, ("--gate=learned", "--silence-weight=2", "--complement-weight=1")),
             Training("seeds-less-silence", 61, ("--gate=learned", "--silence-weight=0.5")),
             Training("seeds-less-complement", 61, ("--gate=learned", "--complement-weight=0.25")),
+            Training("seeds-gentle", 61, ("--gate=learned", _GENTLE)),
+            Training("seeds-often", 61, ("--gate=learned", "--period=2")),
+            Training("seeds-sharp", 61, ("--gate=learned", "--sparsity-weight=2")),
+            Training("seeds-joint", 61, ("--gate=learned", "--scheme=joint")),
+            Training("seeds-joint-silence", 61, ("--gate=learned", "--scheme=joint", "--silence-weight=0.5")),
         ),
-        seeds=5,
+        seeds=6,
+        kept=False,
+        compared=True,
+    ),
+    "weights": Plan(
+        "cifar10",
+        tuple(
+            Training(f"weights-{name}", 7, (*_TUNED, *_HELD_OUT, *options))
+            for name, options in (
+                ("none", ("--gate=none",)),
+                ("learned", ("--gate=learned",)),
+                ("silence=2", ("--gate=learned", "--silence-weight=2")),
+                ("silence=1", ("--gate=learned", "--silence-weight=1")),
+                ("silence=1-complement=0.25", ("--gate=learned", "--silence-weight=1", "--complement-weight=0.25")),
+                ("joint", _JOINT),
+                ("joint-silence=0.5", (*_JOINT, "--silence-weight=0.5")),
+                ("joint-silence=1", (*_JOINT, "--silence-weight=1")),
+                ("joint-complement=0.1", (*_JOINT, "--complement-weight=0.1")),
+                ("joint-silence=0.5-complement=0.1", (*_JOINT, "--silence-weight=0.5", "--complement-weight=0.1")),
+            )
+        ),
+        kept=False,
         compared=True,
     ),
 }
@@ -114,9 +146,10 @@ class Options:
     """Which runs to make, and where."""
 
     plan: tyro.conf.Positional[str]
-    """digits, seeds (digits, five of each), cifar10 (from scratch), or finetune (from the weights of --init)."""
+    """digits, seeds (digits, six of each arm), cifar10 (from scratch), or, from the weights of --init, finetune and
+    weights (arms on held-out training images)."""
     init: Path | None = None
-    """For finetune: the PyTorch checkpoint of a ResNet-20 to start from."""
+    """For finetune and weights: the PyTorch checkpoint of a ResNet-20 to start from."""
     data_dir: Path | None = None
     """The TFDS data directory that holds CIFAR-10."""
     runs: Path = Path("runs")
@@ -127,8 +160,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.plan not in PLANS:
             raise ValueError(f"unknown plan {self.plan!r}; choose one of: {', '.join(PLANS)}")
-        if (self.plan == "finetune") != (self.init is not None):
-            raise ValueError(f"--init goes with the plan finetune, and only with it; got {self.plan} and {self.init}")
+        if (self.plan in _FROM_A_CHECKPOINT) != (self.init is not None):
+            plans = " and ".join(_FROM_A_CHECKPOINT)
+            raise ValueError(f"--init goes with the plans {plans}, and only with them; got {self.plan} and {self.init}")
 
 
 def progress(trainings: tuple[Training, ...], *folders: Path) -> str:
@@ -171,11 +205,12 @@ def reproduce(options: Options) -> None:
         run, copy = options.runs / training.name, copies / training.name
         start = options.init if training.start is None else copies / training.start
         settings = [*training.options, f"--epochs={training.epochs}", *([] if start is None else [f"--init={start}"])]
-        if plan.seeds > 1:
-            _command(plan.command, *settings, f"--seeds={plan.seeds}", *data, f"--output={run}")
+        train = partial(_command, plan.command, *settings, f"--seeds={plan.seeds}", *data, f"--output={run}")
+        if not plan.kept:
+            train()
             continue
         if not copy.exists():
-            _command(plan.command, *settings, *data, f"--output={run}")
+            train()
             _command("publish", run, copy)
         if training.control is not None and not (copy / "report.json").exists():
             attacked = f"--attack-images={training.attack_images}"
@@ -188,9 +223,9 @@ def reproduce(options: Options) -> None:
 
 def _arms(plan: Plan, options: Options) -> list[Path]:
     """Returns the folders of all runs of a plan, as they are compared."""
-    if plan.seeds > 1:
-        return [options.runs / each.name / f"seed{seed}" for each in plan.trainings for seed in range(plan.seeds)]
-    return [options.results / "runs" / each.name for each in plan.trainings]
+    folder = options.results / "runs" if plan.kept else options.runs
+    seeds = [f"seed{seed}" for seed in range(plan.seeds)] if plan.seeds > 1 else ["."]
+    return [folder / each.name / seed for each in plan.trainings for seed in seeds]
 
 
 def _is_of(comparison: Path, arms: list[Path]) -> bool:

@@ -7,7 +7,7 @@ than its control, which must have been trained before too.
 
 import dataclasses
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from experiments.claims import Network
 from experiments.results import Row
 from lsg_jax import cache, plots
 from lsg_jax.analysis.comparison import Compared, Interval, compare
-from lsg_jax.config import GateConfig
+from lsg_jax.config import Config, GateConfig
 
 ARM = ("gate", "scheme", *(field.name.replace("_", "-") for field in dataclasses.fields(GateConfig)))
 ACCURACY = ("table1", "accuracy")
@@ -55,7 +55,7 @@ def measure(network: Network) -> tuple[list[Row], dict[str, float]]:
 
 
 def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
-    """Returns the networks by arm and seed, the control first; an arm is named by what tells it from the others.
+    """Returns the networks by arm and seed, the control first; an arm is named by what is not usual among them.
 
     Raises ValueError where there is no control, or a network differs from it in more than the gate's settings.
     """
@@ -75,8 +75,8 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
     )
     for each, network in control_first:
         alike = [other for other in settings if other["gate"] == each["gate"] != "none"]
-        telling = [name for name in ARM if len({other[name] for other in alike}) > 1]
-        arm = ", ".join([each["gate"], *(f"{name} {_text(each[name])}" for name in telling)])
+        unusual = [name for name in ARM if alike and each[name] != _usual(name, [other[name] for other in alike])]
+        arm = ", ".join([each["gate"], *(f"{name} {_text(each[name])}" for name in unusual)])
         if each["seed"] in found[arm]:
             raise ValueError(f"two of the runs have the same settings ({arm}) and seed {each['seed']}; leave one out")
         found[arm][each["seed"]] = network
@@ -84,6 +84,12 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
         if missing := sorted(set(seeds) - set(found["none"])):
             raise ValueError(f"{arm} has seed {missing[0]}, and the control has not; train it with --gate=none")
     return found
+
+
+def _usual(name: str, values: list[Any]) -> Any:
+    """Returns a setting's default where one of the arms has it, else what most of them have."""
+    default = Config().settings()[name]
+    return default if default in values else Counter(values).most_common(1)[0][0]
 
 
 def _text(value: Any) -> str:

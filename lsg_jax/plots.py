@@ -245,7 +245,7 @@ def tradeoff(losses: dict[str, Interval], effects: dict[str, dict[str, Interval]
     """
     figure = Figure(figsize=(4 * len(effects), 4.4), layout="constrained")
     axes = figure.subplots(1, len(effects), squeeze=False)[0]
-    markers = cycle("osD^vP*X")
+    markers = cycle("osD^vP*")  # seven, so that 28 arms differ in colour or marker
     marks = {arm: (color, marker) for arm, (color, _), marker in zip(losses, cycle(_STYLES), markers, strict=False)}
     for axis, (effect, by_arm) in zip(axes, effects.items(), strict=True):
         axis.axhline(0, color="0.5", linewidth=0.8)

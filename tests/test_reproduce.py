@@ -64,7 +64,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
 
 def test_a_plan_of_several_seeds_trains_them_together_and_keeps_the_comparison(small_plan, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", small_plan, seeds=2, compared=True))
+    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", small_plan, seeds=2, kept=False, compared=True))
     monkeypatch.setattr(reproduce, "_command", lambda *arguments: asked.append(arguments))
     reproduce.reproduce(Options("small", runs=tmp_path / "runs", results=tmp_path / "results"))
     assert [arguments[0] for arguments in asked] == ["digits", "digits", "tradeoff", "results"]
@@ -112,9 +112,12 @@ def test_a_line_that_was_cut_does_not_count_and_a_published_run_is_done(small_pl
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["everything"], "unknown plan 'everything'; choose one of: digits, cifar10, finetune, seeds"),
-        (["finetune"], "--init goes with the plan finetune, and only with it; got finetune and None"),
-        (["digits", "--init=w.th"], "--init goes with the plan finetune, and only with it; got digits and w.th"),
+        (["everything"], "unknown plan 'everything'; choose one of: digits, cifar10, finetune, seeds, weights"),
+        (["finetune"], "--init goes with the plans finetune and weights, and only with them; got finetune and None"),
+        (
+            ["digits", "--init=w.th"],
+            "--init goes with the plans finetune and weights, and only with them; got digits and w.th",
+        ),
     ],
 )
 def test_wrong_plans_are_one_line(monkeypatch, capsys, arguments, said):
