@@ -30,6 +30,13 @@ typedef Vector VectorInMemory __attribute__((aligned(4), may_alias));
 inline VectorInMemory& AsVector(float* values) { return *reinterpret_cast<VectorInMemory*>(values); }
 inline Vector AsVector(const float* values) { return *reinterpret_cast<const VectorInMemory*>(values); }
 
+// Keeps a vector in its register, where compilers would rather load it again for each of its products.
+inline void Keep(Vector& vector) {
+#if defined(__AVX__)
+  asm("" : "+v"(vector));
+#endif
+}
+
 inline Index Blocks(Index channels) { return (channels + kLanes - 1) / kLanes; }
 
 struct Shape {  // of images, NHWC
@@ -52,7 +59,12 @@ struct Placement {
 
 template <int T, int V>
 struct Tile {
-  Vector sum[T][V] = {};
+  Vector sum[T][V];
+  Tile() {
+    for (auto& row : sum) {
+      for (Vector& each : row) each = Vector{};
+    }
+  }
 
   // sum[t][v] += scalar[t] * vector[v], `depth` times.
   template <Index kScalarDistance>
@@ -60,7 +72,10 @@ struct Tile {
                                                  Index vector_distance, Index vector_step, Index depth) {
     for (; depth > 0; --depth, scalars += scalar_step, vectors += vector_step) {
       Vector vector[V];
-      for (int v = 0; v < V; ++v) vector[v] = AsVector(vectors + v * vector_distance);
+      for (int v = 0; v < V; ++v) {
+        vector[v] = AsVector(vectors + v * vector_distance);
+        Keep(vector[v]);
+      }
       for (int t = 0; t < T; ++t) {
         for (int v = 0; v < V; ++v) sum[t][v] += scalars[t * kScalarDistance] * vector[v];
       }
