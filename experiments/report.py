@@ -20,6 +20,7 @@ from experiments import (
     clustering,
     convergence,
     correlation,
+    explorer,
     gates,
     localization,
     masking,
@@ -65,6 +66,7 @@ nav a {{ margin-right: 1rem; white-space: nowrap; }}
 <p>{lead}</p>
 {commands}
 <nav>{contents}</nav>
+{explorer}
 {sections}
 </html>
 """
@@ -110,9 +112,15 @@ def page(networks: list[Network], found: list[Claim]) -> str:
         f"<p><code>{html.escape(network.name)}: {html.escape(summarize.command(network.run.config))}</code></p>"
         for network in networks
     )
-    contents = "".join(f'<a href="#{claim.name}">{html.escape(claim.title.split(":")[0])}</a>' for claim in found)
-    sections = "\n".join(map(_section, found))
-    return PAGE.format(title=title, lead=html.escape(lead), commands=commands, contents=contents, sections=sections)
+    links = [("explorer", "Explore"), *((claim.name, claim.title.split(":")[0]) for claim in found)]
+    return PAGE.format(
+        title=title,
+        lead=html.escape(lead),
+        commands=commands,
+        contents="".join(f'<a href="#{place}">{html.escape(name)}</a>' for place, name in links),
+        explorer=explorer.section(networks),
+        sections="\n".join(map(_section, found)),
+    )
 
 
 def _section(claim: Claim) -> str:

@@ -31,6 +31,7 @@ class Row(NamedTuple):
       place: where ours lie in a report.
       holds: whether it does, from our figure and the control's; None where they cannot tell.
       interval: the names of the ends of the figure's confidence interval, which lie beside it.
+      effect: what short tables and pictures of arms, which show not every claim, call the figure.
     """
 
     claim: str
@@ -38,6 +39,7 @@ class Row(NamedTuple):
     place: tuple[str, ...]
     holds: Callable[[float, float], bool | None]
     interval: tuple[str, str] | None = None
+    effect: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Options:
     folder: Path = Path("results")
     """The folder that holds runs/ and gets README.md."""
     readme: tuple[str, ...] = ()
-    """Runs with a report and comparisons (tradeoff-...) whose table goes into ./README.md too, between marks of that
-    name."""
+    """Runs with a report and comparisons (tradeoff-..., or effects-... in short) whose table goes into ./README.md too,
+    between marks of that name."""
 
 
 def rows(report: dict[str, Any]) -> list[Row]:
@@ -71,6 +73,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             f"{lsg['accuracy']} against {std['accuracy']}",
             ("table1", "accuracy"),
             lambda ours, control: ours >= control - 0.005,
+            effect="accuracy",
         ),
         Row(
             "the gate is sparse (L1 norm / C K; the control's: of the gate solved for Phi)",
@@ -113,12 +116,14 @@ def rows(report: dict[str, Any]) -> list[Row]:
             f"{paper.C_IC['resnet20']['LSG']} against {paper.C_IC['resnet20']['STD']}",
             ("correlation", "C_IC"),
             lambda ours, control: ours <= 0.62 * control if control > 0 else None,
+            effect="C_IC",
         ),
         Row(
             "beyond the paper: so is that of absolute correlations",
             "",
             ("correlation", "C_IC of absolute correlations"),
             lambda ours, control: ours <= 0.62 * control,
+            effect="C_IC of absolute correlations",
         ),
         Row(
             "fewer correlated filters (share above 0.3)",
@@ -138,12 +143,14 @@ def rows(report: dict[str, Any]) -> list[Row]:
             "",
             ("specificity", "mutual information score"),
             lambda ours, control: ours > control,
+            effect="mutual information score",
         ),
         Row(
             "beyond the paper: accuracy without a class's own filters is lower",
             "",
             ("specificity", "gate", "without own filters"),
             lambda ours, control: ours < control,
+            effect="accuracy without own filters",
         ),
     ]
 
@@ -183,6 +190,27 @@ def arms_table(content: dict[str, Any]) -> str:
         cells = [_arm_cell(found[claim], judged=arm != "none") for arm, found in arms.items()]
         lines.append("| " + " | ".join((claim, stated, *cells)) + " |")
     return "\n".join(lines)
+
+
+def effects_table(content: dict[str, Any]) -> str:
+    """Returns the same in short: a row an arm, and its figure and that less the control's for each effect.
+
+    Where there are several seeds, the difference is Student's 95 % interval.
+    """
+    effects = content["effects"]
+    lines = ["| arm | " + " | ".join(effects) + " |", "| --- " * (1 + len(effects)) + "|"]
+    for arm, found in content["arms"].items():
+        cells = []
+        for claim in effects.values():
+            difference = "" if arm == "none" else f" ({_range(found[claim]['difference'])})"
+            cells.append(f"{found[claim]['mean']['mean']:.4f}{difference}")
+        lines.append("| " + " | ".join((arm, *cells)) + " |")
+    return "\n".join(lines)
+
+
+def _range(difference: dict[str, float | None]) -> str:
+    mean, low, high = (difference[end] for end in ("mean", "low", "high"))
+    return f"{mean:+.4f}" if low is None else f"{low:+.4f} to {high:+.4f}"
 
 
 def _arm_cell(found: dict[str, Any], judged: bool) -> str:
@@ -241,8 +269,9 @@ def beside(place: tuple[str, ...], claims: dict[str, Any], network: str) -> dict
 
 def readme_table(folder: Path, name: str) -> str:
     """Returns the README's table ``name``: that of a run with a report, or of a comparison. Raises ValueError."""
-    if name.startswith("tradeoff-") and (file := folder / f"{name}.json").is_file():
-        return arms_table(json.loads(file.read_text()))
+    for kind, table in (("tradeoff-", arms_table), ("effects-", effects_table)):
+        if name.startswith(kind) and (file := folder / f"tradeoff-{name.removeprefix(kind)}.json").is_file():
+            return table(json.loads(file.read_text()))
     report = _report(folder / "runs" / name)
     if report is None or len(report["networks"]) != 2:
         raise ValueError(f"{name} has no report against a control; make one with experiments.report")

@@ -24,14 +24,6 @@ from lsg_jax.analysis.comparison import Compared, Interval, compare
 from lsg_jax.config import Config, GateConfig
 
 ARM = ("gate", "scheme", *(field.name.replace("_", "-") for field in dataclasses.fields(GateConfig)))
-ACCURACY = ("table1", "accuracy")
-# What the picture shows of each arm beside its accuracy.
-EFFECTS = {
-    ("specificity", "mutual information score"): "mutual information score",
-    ("correlation", "C_IC"): "C_IC",
-    ("correlation", "C_IC of absolute correlations"): "C_IC of absolute correlations",
-    ("specificity", "gate", "without own filters"): "accuracy without own filters",
-}
 
 
 @dataclass(frozen=True)
@@ -104,6 +96,7 @@ def write(options: Options) -> None:
     networks = _open(options.runs, options.data_dir)
     rows, measured = _measure(arms(networks))
     compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}
+    effects = {row.effect: row.claim for row in rows if row.effect is not None}
     content = {
         "command": shlex.join(["python", "-m", "experiments.tradeoff", *map(str, options.runs)]),
         "versions": summarize.versions(),
@@ -112,18 +105,19 @@ def write(options: Options) -> None:
             for path, network in zip(options.runs, networks, strict=True)
         },
         "claims": {row.claim: row.paper for row in rows},
+        "effects": effects,
         "arms": {
             arm: {row.claim: _describe(row, seeds, measured["none"], compared[arm][row.claim]) for row in rows}
             for arm, seeds in measured.items()
         },
     }
     cache.publish(options.output, partial(Path.write_text, data=claims.to_json(content)))
-    claim_at = {row.place: row.claim for row in rows}
-    accuracy, *effects = (
-        {arm: found[claim_at[place]].difference for arm, found in compared.items()} for place in (ACCURACY, *EFFECTS)
-    )
+    differences = {
+        effect: {arm: found[claim].difference for arm, found in compared.items()} for effect, claim in effects.items()
+    }
+    accuracy = differences.pop("accuracy")
     picture = options.output.with_suffix(".png")
-    cli.save_figure(plots.tradeoff(accuracy, dict(zip(EFFECTS.values(), effects, strict=True))), picture)
+    cli.save_figure(plots.tradeoff(accuracy, differences), picture)
     for arm, found in compared.items():
         print(f"{arm}, {len(measured[arm])} seeds")
         for claim, value in found.items():

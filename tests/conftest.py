@@ -1,12 +1,14 @@
-"""A network small enough to be followed by hand, known to every test as ``tiny``."""
+"""A network small enough to be followed by hand, known to every test as ``tiny``, and runs of it."""
 
 import flax.linen as nn
 import jax
 import pytest
 
-from lsg_jax import models
+from lsg_jax import data, models
+from lsg_jax.config import Config, DataConfig, OptimizerConfig
 from lsg_jax.models.network import Conv, GatedNetwork
 from lsg_jax.models.normalization import BatchNorm
+from lsg_jax.training import loop
 
 
 class Tiny(GatedNetwork):
@@ -36,3 +38,19 @@ def tiny_model():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.MODELS, "tiny", Tiny)
         yield
+
+
+@pytest.fixture(scope="session")
+def runs(tiny_model, tmp_path_factory):
+    """A folder with two tiny runs on digits, ``learned`` and ``none``."""
+    folder = tmp_path_factory.mktemp("runs")
+    dataset = data.load("digits", train_examples=320)
+    for gate in ("learned", "none"):
+        config = Config(
+            model="tiny",
+            gate=gate,
+            data=DataConfig(dataset="digits", train_examples=320),
+            optimizer=OptimizerConfig(epochs=4, batch_size=64),
+        ).resolve(320, 10, 4)
+        loop.fit(config, dataset, folder / gate)
+    return folder

@@ -37,7 +37,13 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
             (arguments[0] / "report.json").write_text('{"networks": ["second"]}')
         elif name == "tradeoff":
             assert list(arguments[:2]) == [tmp_path / "results" / "runs" / name for name in ("first", "second")]
-            content = {"command": "x", "claims": {}, "arms": {}, "runs": dict.fromkeys(map(str, arguments[:2]))}
+            content = {
+                "command": "x",
+                "claims": {},
+                "effects": {},
+                "arms": {},
+                "runs": dict.fromkeys(map(str, arguments[:2])),
+            }
             Path(arguments[-1].removeprefix("--output=")).write_text(json.dumps(content))
         else:
             run(name, *arguments)
@@ -147,7 +153,7 @@ def test_the_committed_page_of_results_is_what_the_files_say():
         pytest.skip("no runs are committed")
     assert (folder / "README.md").read_text() == results.page(folder)
     readme = folder.with_name("README.md").read_text()
-    shown = re.findall(r"<!-- (cifar10-\S+|tradeoff-\S+) -->", readme)
+    shown = re.findall(r"<!-- (cifar10-\S+|tradeoff-\S+|effects-\S+) -->", readme)
     assert "cifar10-learned" in shown
     for name in shown:
         assert summarize.insert(readme, name, results.readme_table(folder, name)) == readme

@@ -93,6 +93,11 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     assert silent == f"{ours:.4f}, {int(ours >= theirs - 0.005)} of 1 |"
     both = [load_run(runs / name).history[-1]["test_accuracy"] for name in ("plain0", "plain1")]
     assert f"| {np.mean(both):.4f} ± {np.std(both, ddof=1):.4f} |" in results.arms_table(written).splitlines()[2]
+    short = results.effects_table(written).splitlines()
+    assert short[0].startswith("| arm | accuracy | C_IC | ")
+    assert short[-1].startswith(f"| learned, silence-weight 2 | {ours:.4f} ({ours - theirs:+.4f}) | ")
+    low, high = (numbers["learned"][claim]["difference"][end] for end in ("low", "high"))
+    assert f" ({low:+.4f} to {high:+.4f}) | " in short[-2]
     assert (tmp_path / "t.png").stat().st_size > 10_000
     assert "none, 2 seeds" in capsys.readouterr().out
 

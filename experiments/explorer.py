@@ -1,0 +1,97 @@
+"""The report's explorer: filters of each network to look at and to switch off, computed in the page itself."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from experiments.claims import Network
+from lsg_jax.analysis.contribution import logit_shares
+
+IMAGES_PER_CLASS = 50
+NEAREST = 5
+_TOP = 6
+_MOST_PICTURES = 512  # per network, so that wide networks stay small enough to be one page
+
+
+def section(networks: list[Network]) -> str:
+    """Returns the part of the page, its data within it; every string of a run is data, never markup."""
+    content = json.dumps(content_of(networks), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return Path(__file__).with_name("explorer.html").read_text().replace("{data}", content)
+
+
+def content_of(networks: list[Network]) -> dict[str, Any]:
+    """Returns what the page computes with: arrays are base64 of little-endian f32, maps of u8, row by row.
+
+    All networks have the same images. The explored ones are the first of each class of the test set; a filter's top
+    images, those with its largest pooled activation, are from all of it.
+    """
+    labels, names = networks[0].labels, networks[0].run.class_names
+    explored = np.sort(
+        np.concatenate([np.flatnonzero(labels == each)[:IMAGES_PER_CLASS] for each in range(len(names))])
+    )
+    tops = [_top(network.features) for network in networks]
+    shown = np.unique(np.concatenate([top.ravel() for top in tops]))
+    return {
+        "classes": list(names),
+        "labels": labels[explored].tolist(),
+        "sheet": _sheet(networks[0].images[shown]) | {"labels": labels[shown].tolist()},
+        "networks": [
+            _network(network, explored, top, np.searchsorted(shown, top))
+            for network, top in zip(networks, tops, strict=True)
+        ],
+    }
+
+
+def _top(features: np.ndarray) -> np.ndarray:
+    """Returns the images on which each filter is most active, the most active first, i64[K, T] from f32[N, K]."""
+    count = min(max(1, min(_TOP, _MOST_PICTURES // features.shape[1])), len(features))
+    return np.argsort(-features, axis=0, kind="stable")[:count].T
+
+
+def _network(network: Network, explored: np.ndarray, top: np.ndarray, places: np.ndarray) -> dict[str, Any]:
+    kernel, bias = network.linear
+    alike = network.correlation - 2 * np.eye(len(network.correlation))
+    nearest = np.argsort(-alike, axis=1, kind="stable")[:, :NEAREST]
+    unique, inverse = np.unique(top, return_inverse=True)
+    maps = network.run.feature_maps(network.images[unique])
+    of_filter = np.stack([maps[images, :, :, k] for k, images in enumerate(inverse.reshape(top.shape))])
+    peaks = of_filter.max(axis=(1, 2, 3), keepdims=True)
+    scaled = np.round(255 * of_filter / np.where(peaks > 0, peaks, 1)).astype(np.uint8)
+    return {
+        "name": network.name,
+        "gate name": "gate solved for Phi" if network.run.config.gate == "none" else "gate",
+        "features": _base64(network.features[explored]),
+        "kernel": _base64(kernel),
+        "bias": bias.tolist(),
+        "gate": _base64(network.gate),
+        "shares": _base64(logit_shares(network.features, network.labels, kernel)),
+        "nearest": nearest.tolist(),
+        "correlations": np.take_along_axis(network.correlation, nearest, axis=1).tolist(),
+        "top": places.tolist(),
+        "activations": np.take_along_axis(network.features, top.T, axis=0).T.tolist(),
+        "map size": list(of_filter.shape[2:]),
+        "maps": base64.b64encode(scaled.tobytes()).decode(),
+    }
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+
+
+def _sheet(images: np.ndarray) -> dict[str, Any]:
+    """Returns one picture of all images u8[N, H, W, channels], row by row, and where each lies in it."""
+    count, height, width, channels = images.shape
+    columns = int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    padded = np.concatenate([images, np.zeros((rows * columns - count, height, width, channels), np.uint8)])
+    grid = padded.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    sheet = grid.reshape(rows * height, columns * width, channels)
+    content = io.BytesIO()
+    Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet).save(content, "JPEG", quality=85, subsampling=0)
+    picture = f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return {"picture": picture, "columns": columns, "width": width, "height": height}

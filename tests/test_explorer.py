@@ -1,0 +1,171 @@
+"""The report's explorer in a real browser, opened from disk: its figures are NumPy's, and it fetches nothing."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+from experiments import claims, explorer, report
+from lsg_jax.analysis.contribution import logit_shares
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+needs_browser = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver")
+HOSTILE = "<script>document.title = 'taken'</script>"
+
+
+@pytest.fixture(scope="module")
+def networks(runs):
+    return claims.open_networks(runs / "learned", runs / "none", None)
+
+
+@pytest.fixture(scope="module")
+def page(networks, tmp_path_factory):
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    file.write_text(report.page(networks, []))
+    return file
+
+
+@pytest.fixture(scope="module")
+def browser():
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking"):
+        options.add_argument(f"--{argument}")
+    for argument in ("disable-component-update", "disable-sync", "disable-quic", "disable-dev-shm-usage"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as driver:
+        yield driver
+
+
+@pytest.fixture
+def opened(browser, page):
+    browser.get_log("performance")
+    browser.get(page.as_uri())
+    browser.implicitly_wait(10)
+    assert browser.find_element(By.CSS_SELECTOR, ".pictures figure")
+    return browser
+
+
+def explored(network):
+    """The images that the page holds, as the explorer says it chooses them."""
+    places = [np.flatnonzero(network.labels == each)[: explorer.IMAGES_PER_CLASS] for each in range(10)]
+    return np.sort(np.concatenate(places))
+
+
+def accuracies(network, on):
+    """The figures by NumPy: of all explored images and of each class."""
+    images = explored(network)
+    kernel, bias = network.linear
+    right = (network.features[images] * on @ kernel + bias).argmax(1) == network.labels[images]
+    return [right.mean(), *(right[network.labels[images] == each].mean() for each in range(10))]
+
+
+def shown(article):
+    """The same figures from the page."""
+    overall = float(article.find_element(By.CLASS_NAME, "accuracy").text.split()[1].rstrip(","))
+    rows = article.find_elements(By.CSS_SELECTOR, ".classes tr")[1:]
+    return [overall, *(float(row.find_elements(By.TAG_NAME, "td")[1].text) for row in rows)]
+
+
+@needs_browser
+def test_it_opens_from_disk_without_a_request_or_an_error(opened, page):
+    messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    asked = {each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"}
+    assert page.as_uri() in asked
+    assert all(url == page.as_uri() or url.startswith("data:") for url in asked)
+    assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@needs_browser
+def test_filters_are_switched_by_mouse_and_by_keys_and_the_accuracies_are_numpys(opened, networks):
+    articles = opened.find_elements(By.TAG_NAME, "article")
+    assert [article.find_element(By.TAG_NAME, "h3").text for article in articles] == ["learned", "none"]
+    for article, network in zip(articles, networks, strict=True):
+        on = np.ones(4, bool)
+        np.testing.assert_allclose(shown(article), accuracies(network, on), atol=1e-4)
+        buttons = article.find_elements(By.CSS_SELECTOR, ".filters button")
+        buttons[2].click()
+        buttons[0].send_keys(Keys.SPACE)
+        on[[0, 2]] = False
+        assert [each.get_attribute("aria-pressed") for each in buttons] == ["false", "true", "false", "true"]
+        np.testing.assert_allclose(shown(article), accuracies(network, on), atol=1e-4)
+        assert "2 of 4 filters on" in article.find_element(By.CLASS_NAME, "accuracy").text
+        article.find_element(By.CLASS_NAME, "on").send_keys(Keys.ENTER)
+        np.testing.assert_allclose(shown(article), accuracies(network, np.ones(4, bool)), atol=1e-4)
+
+
+@needs_browser
+def test_the_filters_of_the_chosen_class_are_switched_off(opened, networks):
+    chosen = int(networks[0].gate.argmax(axis=0)[0])
+    Select(opened.find_element(By.CSS_SELECTOR, "select.class")).select_by_index(chosen)
+    for article, network in zip(opened.find_elements(By.TAG_NAME, "article"), networks, strict=True):
+        article.find_element(By.CLASS_NAME, "off").click()
+        np.testing.assert_allclose(shown(article), accuracies(network, network.gate[chosen] <= 0.5), atol=1e-4)
+
+
+@needs_browser
+def test_a_filter_shows_its_gate_its_shares_its_images_and_its_neighbours(opened, networks):
+    for article, network in zip(opened.find_elements(By.TAG_NAME, "article"), networks, strict=True):
+        choice = Select(article.find_element(By.CSS_SELECTOR, "select.filter"))
+        choice.select_by_index(3)
+        rows = article.find_elements(By.CSS_SELECTOR, ".column tr")[1:]
+        column = [[float(cell.text) for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows]
+        shares = logit_shares(network.features, network.labels, network.linear[0])
+        np.testing.assert_allclose(column, np.stack([network.gate[:, 3], shares[3]], axis=1), atol=1e-4)
+        captions = [each.text for each in article.find_elements(By.TAG_NAME, "figcaption")]
+        names, top = network.run.class_names, np.argsort(-network.features[:, 3], kind="stable")[: len(captions)]
+        assert captions == [f"{names[network.labels[each]]}, {network.features[each, 3]:.2f}" for each in top]
+        neighbour = article.find_element(By.CSS_SELECTOR, ".nearest button")
+        other = max({0, 1, 2}, key=lambda each: network.correlation[3, each])
+        assert neighbour.text == f"{other} ({network.correlation[3, other]:.2f})"
+        neighbour.send_keys(Keys.ENTER)
+        assert choice.first_selected_option.text == str(other)
+        assert opened.switch_to.active_element == article.find_element(By.CSS_SELECTOR, "select.filter")
+
+
+@needs_browser
+def test_a_phone_shows_all_of_it_light_and_dark(opened):
+    colors = []
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        metrics = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        across = opened.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+        assert across[0] <= across[1] == 380
+        colors.append(opened.execute_script("return getComputedStyle(document.body).color"))
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert colors[0] != colors[1]
+
+
+@needs_browser
+def test_a_class_name_is_text(browser, networks, tmp_path):
+    content = explorer.content_of(networks)
+    content["classes"][0] = HOSTILE
+    file = tmp_path / "hostile.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explorer, "content_of", lambda _: content)
+        file.write_text(report.page(networks, []))
+    browser.get(file.as_uri())
+    assert browser.find_element(By.CSS_SELECTOR, ".pictures figure")
+    assert browser.title == "learned against none"
+    assert browser.find_element(By.CSS_SELECTOR, ".classes th[scope=row]").text == HOSTILE
+
+
+def test_shares_in_a_logit_by_hand():
+    # Class 0 has images (1, 2) and (3, 0): means (2, 1); times the weights (1, -2) they are 2 and -2. Class 1 has
+    # none, class 2 has (0, 4): 0 and 4 times 3.
+    features, labels = np.array([[1.0, 2], [3, 0], [0, 4]]), np.array([0, 0, 2])
+    shares = logit_shares(features, labels, np.array([[1.0, 5, 7], [-2, 5, 3]]))
+    np.testing.assert_allclose(shares, [[0.5, 0, 0], [-0.5, 0, 1]])
+
+
+def test_shares_of_wrong_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"kernel must be f32\[K, C\] for features f32\[N, K=2\], got \[3, 2\]"):
+        logit_shares(np.ones((4, 2)), np.zeros(4, int), np.ones((3, 2)))
