@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from experiments.claims import Network
-from lsg_jax.analysis.contribution import logit_shares
+from lsg_jax.analysis.filters import logit_shares, top_images
 
 IMAGES_PER_CLASS = 50
 NEAREST = 5
@@ -34,7 +34,8 @@ def content_of(networks: list[Network]) -> dict[str, Any]:
     explored = np.sort(
         np.concatenate([np.flatnonzero(labels == each)[:IMAGES_PER_CLASS] for each in range(len(names))])
     )
-    tops = [_top(network.features) for network in networks]
+    counts = [min(_TOP, max(1, _MOST_PICTURES // network.features.shape[1])) for network in networks]
+    tops = [top_images(network.features, count) for network, count in zip(networks, counts, strict=True)]
     shown = np.unique(np.concatenate([top.ravel() for top in tops]))
     return {
         "classes": list(names),
@@ -45,12 +46,6 @@ def content_of(networks: list[Network]) -> dict[str, Any]:
             for network, top in zip(networks, tops, strict=True)
         ],
     }
-
-
-def _top(features: np.ndarray) -> np.ndarray:
-    """Returns the images on which each filter is most active, the most active first, i64[K, T] from f32[N, K]."""
-    count = min(max(1, min(_TOP, _MOST_PICTURES // features.shape[1])), len(features))
-    return np.argsort(-features, axis=0, kind="stable")[:count].T
 
 
 def _network(network: Network, explored: np.ndarray, top: np.ndarray, places: np.ndarray) -> dict[str, Any]:

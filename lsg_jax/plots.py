@@ -98,6 +98,39 @@ def activation_maps(
     return figure
 
 
+def filter_images(images: np.ndarray, filters: Sequence[str], names: Sequence[Sequence[str]]) -> Figure:
+    """A row a filter of the images it answers to, uint8[F, T, H, W, channels], each with its name."""
+    rows, columns = images.shape[:2]
+    figure = Figure(figsize=(1.2 * columns + 0.6, 1.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for line, pictures, title, texts in zip(axes, images, filters, names, strict=True):
+        for axis, picture, text in zip(line, pictures, texts, strict=True):
+            _show(axis, picture)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.set_title(text, fontsize=8)
+        line[0].set_ylabel(title, fontsize=8)
+    return figure
+
+
+def evidence(rows: np.ndarray, class_names: Sequence[str], compared: tuple[int, int]) -> Figure:
+    """What each class's filters, and the others, f[C + 1, C], add to the logits of two classes for one image."""
+    figure = Figure(figsize=(6.4, 0.36 * len(rows) + 0.9), layout="constrained")
+    axis = figure.subplots()
+    places, (first, second) = np.arange(len(rows)), compared
+    for shift, label, logit, color in (
+        (-0.2, f"to the logit of {class_names[first]}", first, "#0072b2"),
+        (0.2, f"to that of {class_names[second]}", second, "#d55e00"),
+    ):
+        axis.barh(places + shift, rows[:, logit], 0.4, label=label, color=color)
+    axis.set_yticks(places, [*(f"{name}'s filters" for name in class_names), "other filters"], fontsize=8)
+    axis.invert_yaxis()
+    axis.axvline(0, color="0.5", linewidth=0.8)
+    axis.set_xlabel("added to the logit")
+    axis.legend(fontsize=8)
+    return figure
+
+
 def deletion_insertion_curves(curves: dict[str, Curves]) -> Figure:
     """The deletion and insertion curves of each titled network, averaged over the images, and the area under them."""
     figure = Figure(figsize=(8, 3.4), layout="constrained")

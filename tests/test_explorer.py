@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from experiments import claims, explorer, report
-from lsg_jax.analysis.contribution import logit_shares
+from lsg_jax.analysis.filters import logit_shares
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 needs_browser = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver")
@@ -156,16 +156,3 @@ def test_a_class_name_is_text(browser, networks, tmp_path):
     assert browser.find_element(By.CSS_SELECTOR, ".pictures figure")
     assert browser.title == "learned against none"
     assert browser.find_element(By.CSS_SELECTOR, ".classes th[scope=row]").text == HOSTILE
-
-
-def test_shares_in_a_logit_by_hand():
-    # Class 0 has images (1, 2) and (3, 0): means (2, 1); times the weights (1, -2) they are 2 and -2. Class 1 has
-    # none, class 2 has (0, 4): 0 and 4 times 3.
-    features, labels = np.array([[1.0, 2], [3, 0], [0, 4]]), np.array([0, 0, 2])
-    shares = logit_shares(features, labels, np.array([[1.0, 5, 7], [-2, 5, 3]]))
-    np.testing.assert_allclose(shares, [[0.5, 0, 0], [-0.5, 0, 1]])
-
-
-def test_shares_of_wrong_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"kernel must be f32\[K, C\] for features f32\[N, K=2\], got \[3, 2\]"):
-        logit_shares(np.ones((4, 2)), np.zeros(4, int), np.ones((3, 2)))

@@ -43,7 +43,14 @@ def class_activation_maps(
       kernel: w of the classifier, f32[K, C].
       classes: i[N], the class each image is explained for.
       size: (H, W) of the images; maps are enlarged to it bilinearly.
+
+    Raises ValueError where the shapes do not match.
     """
+    if feature_maps.ndim != 4 or feature_maps.shape[3:] != kernel.shape[:1] or classes.shape != feature_maps.shape[:1]:
+        raise ValueError(
+            "feature_maps must be f32[N, H', W', K], kernel f32[K, C] and classes i[N], "
+            f"got {feature_maps.shape}, {kernel.shape} and {classes.shape}"
+        )
     maps = jnp.einsum("nhwk,kn->nhw", feature_maps, kernel[:, classes], precision=lax.Precision.HIGHEST)
     return jax.image.resize(maps, (len(maps), *size), "bilinear")
 
@@ -132,8 +139,12 @@ def median_examples(labels: np.ndarray, *probabilities: np.ndarray) -> np.ndarra
     Args:
       labels: i[N].
       *probabilities: of each network, f32[N, C].
+
+    Raises ValueError where the shapes do not match.
     """
     stacked = np.stack(probabilities).astype(np.float64)
+    if stacked.ndim != 3 or labels.shape != stacked.shape[1:2]:
+        raise ValueError(f"labels must be i[N] and probabilities f32[N, C], got {labels.shape} and {stacked.shape[1:]}")
     confidence = stacked[:, np.arange(len(labels)), labels].mean(axis=0)
     agreed = np.all(stacked.argmax(axis=2) == labels, axis=0)
     chosen = []

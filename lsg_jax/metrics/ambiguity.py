@@ -79,7 +79,10 @@ def phi(
       gate: where the search starts, f32[C, K]; all-one by default.
       tolerance: stop where ``residual`` is no more than this.
       max_steps: stop after this many steps in any case.
+
+    Raises ValueError where shapes or types do not match.
     """
+    _check(features, labels, kernel, bias)
 
     def cross_entropy(gate):
         return losses.cross_entropy((features * gates.rows(gate, labels)) @ kernel + bias, labels)
@@ -145,7 +148,10 @@ def phi_by_training(
       learning_rate: epsilon times lambda, of G.
       batch_size: examples a step.
       steps: how many.
+
+    Raises ValueError where shapes or types do not match.
     """
+    _check(features, labels, kernel, bias)
     optimizer = optax.chain(optax.sgd(learning_rate), gates.projection())
 
     def cross_entropy(gate, features=features, labels=labels):
@@ -167,6 +173,17 @@ def phi_by_training(
     moved = _proximal(gate - rate * jax.grad(cross_entropy)(gate), rate * sparsity_weight, sparsity_target)
     residual = jnp.max(jnp.abs(moved - gate)) / rate
     return _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, jnp.int32(steps), residual)
+
+
+def _check(features: jax.Array, labels: jax.Array, kernel: jax.Array, bias: jax.Array) -> None:
+    """Raises ValueError; what the arrays hold cannot be seen while they are traced."""
+    shapes = features.shape[1:], features.shape[:1], kernel.shape[1:]
+    match = features.ndim == kernel.ndim == 2 and shapes == (kernel.shape[:1], labels.shape, bias.shape)
+    if not match or not len(features) or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            "features must be f32[N, K] with N > 0, labels i[N], kernel f32[K, C] and bias f32[C], got "
+            + ", ".join(f"{each.dtype}{list(each.shape)}" for each in (features, labels, kernel, bias))
+        )
 
 
 def _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, steps, residual) -> Phi:

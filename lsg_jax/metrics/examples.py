@@ -7,8 +7,8 @@ def checked(features: np.ndarray, labels: np.ndarray, num_classes: int | None = 
     """Returns features f[N, K] in float64, and labels i[N].
 
     Raises:
-      ValueError: where the shapes do not match, N is 0, or a label is not a whole number, negative, or not below
-        ``num_classes`` where that is given.
+      ValueError: where the shapes do not match, N is 0, a feature is not finite, or a label is not a whole number,
+        negative, or not below ``num_classes`` where that is given.
     """
     features, labels = np.asarray(features, np.float64), np.asarray(labels)
     whole = np.issubdtype(labels.dtype, np.integer)
@@ -17,6 +17,8 @@ def checked(features: np.ndarray, labels: np.ndarray, num_classes: int | None = 
             "features must be f32[N, K] and labels i[N] with N > 0, "
             f"got {list(features.shape)} and {labels.dtype}{list(labels.shape)}"
         )
+    if not np.isfinite(features).all():
+        raise ValueError(f"features must be finite, got {features[~np.isfinite(features)][0]}")
     if labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes):
         bound = "be at least 0" if num_classes is None else f"lie in [0, {num_classes - 1}]"
         raise ValueError(f"labels must {bound}, got {labels.min()} to {labels.max()}")

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.special import digamma
 
+from lsg_jax.metrics.examples import checked
+
 
 def mutual_information(features: np.ndarray, labels: np.ndarray, neighbors: int = 3, seed: int = 0) -> np.ndarray:
     """Returns the mutual information, nats, between each filter's activation and "is this class".
@@ -24,14 +26,11 @@ def mutual_information(features: np.ndarray, labels: np.ndarray, neighbors: int 
       float64[K, C].
 
     Raises:
-      ValueError: where the shapes do not match or there are not two examples.
+      ValueError: where the shapes do not match, there are not two examples, or a value is not what it must be.
     """
-    features, labels = np.asarray(features, np.float64), np.asarray(labels)
-    if features.ndim != 2 or labels.shape != features.shape[:1] or len(labels) < 2 or neighbors < 1:
-        raise ValueError(
-            f"features [N, K] and labels [N] with N >= 2 are needed, and neighbors >= 1; "
-            f"got {features.shape}, {labels.shape} and {neighbors}"
-        )
+    features, labels = checked(features, labels)
+    if len(labels) < 2 or neighbors < 1:
+        raise ValueError(f"at least 2 images and 1 neighbour are needed, got {len(labels)} and {neighbors}")
     spread = features.std(axis=0)
     scaled = features / np.where(spread > 0, spread, 1)
     noise = np.random.RandomState(seed).standard_normal(scaled.shape)

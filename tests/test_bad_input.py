@@ -1,0 +1,359 @@
+"""Bad input, by table: every command answers in one line with status 2, every public function with a ValueError.
+
+Both name the value, and neither leaves anything behind.
+"""
+
+import contextlib
+import io
+import os
+import pickle
+import re
+import runpy
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lsg_jax
+from lsg_jax import data, gates, metrics, models
+from lsg_jax.analysis import (
+    attacks,
+    clustering,
+    comparison,
+    convergence,
+    correlation,
+    filters,
+    localization,
+    masking,
+    ownership,
+    similarity,
+    specificity,
+)
+from lsg_jax.config import Config
+
+TRAINING = [
+    ("--epochs=0", "--epochs must be a whole number of at least 1, got 0"),
+    ("--epochs=-3", "at least 1, got -3"),
+    ("--epochs=1.5", "--epochs must be a whole number, got '1.5'"),
+    ("--epochs=many", "--epochs must be a whole number, got 'many'"),
+    ("--epochs=", "--epochs must be a whole number, got"),
+    ("--batch-size=0", "--batch-size must be a whole number of at least 1, got 0"),
+    ("--batch-size=100000", "--batch-size must be at most the 1437 training examples, got 100000"),
+    ("--learning-rate=0", "--learning-rate must be a positive number, got 0"),
+    ("--learning-rate=-0.1", "got -0.1"),
+    ("--learning-rate=nan", "got nan"),
+    ("--learning-rate=inf", "got inf"),
+    ("--learning-rate=fast", "--learning-rate must be a number, got 'fast'"),
+    ("--momentum=1", "--momentum must be in [0, 1), got 1"),
+    ("--momentum=-0.1", "got -0.1"),
+    ("--momentum=nan", "got nan"),
+    ("--weight-decay=-1", "--weight-decay must be a number of at least 0, got -1"),
+    ("--weight-decay=nan", "got nan"),
+    ("--schedule=linear", "unknown --schedule 'linear'; choose one of: "),
+    ("--gate=maybe", "unknown --gate 'maybe'; choose one of: "),
+    ("--gate=", "unknown --gate ''; choose one of: "),
+    ("--scheme=both", "unknown --scheme 'both'; choose one of: "),
+    ("--precision=float16", "unknown --precision 'float16'; choose one of: "),
+    ("--model=resnet21", "unknown model 'resnet21'; choose one of: "),
+    ("--model=", "unknown model ''; choose one of: "),
+    ("--seed=-1", "--seed must be a whole number of at least 0, got -1"),
+    ("--seed=4294967296", "--seed must be a whole number below 2**32, got 4294967296"),
+    ("--seeds=0", "--seeds must be a whole number of at least 1, got 0"),
+    ("--gate-learning-rate=0", "--gate-learning-rate must be a positive number, got 0"),
+    ("--gate-loss-weight=0", "--gate-loss-weight must be a positive number, got 0"),
+    ("--sparsity-weight=-1", "--sparsity-weight must be a number of at least 0, got -1"),
+    ("--sparsity-target=1", "--sparsity-target must be in [K, C K] = [64, 640], got 1"),
+    ("--sparsity-target=641", "[64, 640], got 641"),
+    ("--sparsity-target=nan", "[64, 640], got nan"),
+    ("--silence-weight=-1", "--silence-weight must be a number of at least 0, got -1"),
+    ("--complement-weight=inf", "--complement-weight must be a number of at least 0, got inf"),
+    ("--period=0", "--period must be a whole number of at least 1, got 0"),
+    ("--phase=3", "--phase must be in [0, 2], got 3"),
+    ("--phase=-1", "--phase must be in [0, 2], got -1"),
+    ("--gate-init=0", "--gate-init must be in (0, 1], got 0"),
+    ("--gate-init=1.1", "got 1.1"),
+    ("--tighten-threshold=0", "--tighten-threshold must be in (0, 1], got 0"),
+    ("--gate=fixed --shared-filters=5", "--shared-filters must be such that 64 minus it divides by 10 classes"),
+    ("--gate=fixed --shared-filters=-6", "got -6"),
+    ("--gate=tightened", "--gate=tightened needs --init RUN"),
+    ("--holdout=-1", "--holdout must be a whole number of at least 0, got -1"),
+    ("--holdout=1437", "--holdout must lie in [0, 1436] for digits, got 1437"),
+    ("--train-examples=0", "--train-examples must be a whole number of at least 1, got 0"),
+    ("--train-examples=1438", "--train-examples must lie in [1, 1437] for digits, got 1438"),
+    ("--checkpoint-every=0", "--checkpoint-every must be a whole number of at least 1, got 0"),
+    ("--data-dir={tmp}/empty", "leave out --data-dir"),
+    ("--output={tmp}/file", "file is a file, not a folder"),
+    ("--output={tmp}/file/below", "file is a file, not a folder"),
+    ("--output={tmp}/link", "is a file, not a folder"),
+    ("--init={tmp}/nothing", "nothing"),
+    ("--init={tmp}/empty", "empty"),
+    ("--init={tmp}/file", "file"),
+    ("--init={tmp}/pickle.th", "pickle.th"),
+    ("--init={tmp}/pickle.safetensors", "pickle.safetensors"),
+    ("--init={tmp}/escape.pt", "escape.pt"),
+    ("--init={tmp}/cut.safetensors", "cut.safetensors"),
+    ("--coordinator=nowhere", "--coordinator must be HOST:PORT or auto, got nowhere"),
+    ("--coordinator=host:99999", "--coordinator must be HOST:PORT or auto, got host:99999"),
+    ("--coordinator=host:80", "--processes must be a whole number of at least 1 with a --coordinator, got None"),
+    ("--processes=2", "--processes must be left out unless --coordinator names a host, got 2"),
+    ("--process=0", "--process must be left out unless --coordinator names a host, got 0"),
+    ("--epcohs=3", "--epcohs"),
+    ("three", "three"),
+]
+CLAIMS = (
+    *("table1", "gates", "masking", "similarity", "localization"),
+    *("correlation", "clustering", "specificity", "convergence", "attacks"),
+)
+COMMANDS = [
+    *(("digits", arguments, said) for arguments, said in TRAINING),
+    ("cifar10", "--data-dir={tmp}/half", "half"),
+    ("cifar10", "--data-dir={tmp}/file", "file"),
+    ("cifar10", "--data-dir={tmp}/nothing", "nothing"),
+    *((claim, "--run={tmp}/nothing", "there is no run folder") for claim in CLAIMS),
+    *((claim, "", "missing option: --run") for claim in CLAIMS),
+    ("table1", "--run={tmp}/empty", "empty is not a run folder"),
+    ("table1", "--run={tmp}/file", "file is not a run folder"),
+    ("table1", "--run={tmp}/half-saved", "half-saved holds no complete checkpoint"),
+    ("table1", "--run={tmp}/cut", "cut"),
+    ("table1", "--run={tmp}/a_run/checkpoints/7", "there is no run folder"),
+    ("masking", "--run={tmp}/a_run --against={tmp}/nothing", "there is no run folder"),
+    ("masking", "--run={tmp}/a_run --against={tmp}/a_run", "have the same folder name"),
+    ("masking", "--run={tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
+    ("masking", "--run={tmp}/a_run --data-dir={tmp}/empty", "leave out --data-dir"),
+    ("report", "", "missing option: PATH The run folder."),
+    ("report", "{tmp}/nothing", "there is no run folder"),
+    ("report", "{tmp}/a_run --attack-images=-1", "--attack-images must be at least 0, got -1"),
+    ("report", "{tmp}/a_run --attack-images=few", "--attack-images must be a whole number, got 'few'"),
+    ("report", "{tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
+    ("publish", "{tmp}/a_run", "missing option: PATH The folder to make."),
+    ("publish", "{tmp}/nothing {tmp}/copy", "there is no run folder"),
+    ("publish", "{tmp}/a_run {tmp}/empty", "empty exists already"),
+    ("publish", "{tmp}/a_run {tmp}/file/copy", "file"),
+    ("ownership", "{tmp}/a_run --output={tmp}/o.json", "at least two run folders are needed for a spread, got 1"),
+    ("ownership", "{tmp}/a_run --output={tmp}/o.png", "--output must be a file that ends in .json"),
+    ("tradeoff", "{tmp}/a_run --output={tmp}/o.json", "name a run and its control at least, got 1"),
+    ("tradeoff", "{tmp}/a_run {tmp}/nothing --output={tmp}/o.json", "there is no run folder"),
+    ("tradeoff", "{tmp}/a_run {tmp}/a_run --output={tmp}/empty", "--output must be a file that ends in .json"),
+    ("results", "--folder={tmp}/empty", "holds no runs"),
+    ("results", "--folder={tmp}/nothing", "holds no runs"),
+    ("summarize", "{tmp}/nothing --name=x", "there is no run folder"),
+    ("summarize", "{tmp}/a_run {tmp}/a_run --name=x", "a run is named twice"),
+    ("summarize", "{tmp}/a_run --name=x --by colour", "--by knows no setting 'colour'"),
+    ("reproduce", "everything", "unknown plan 'everything'; choose one of: "),
+    ("reproduce", "finetune", "--init goes with the plans"),
+]
+RNG = np.random.default_rng(0)
+FEATURES, LABELS = RNG.random((6, 4)).astype(np.float32), np.array([0, 1, 2, 0, 1, 2])
+KERNEL, BIAS, GATE = np.ones((4, 3), np.float32), np.zeros(3, np.float32), np.eye(3, 4, dtype=np.float32)
+IMAGES, MAPS = np.zeros((6, 8, 8, 3), np.uint8), np.ones((6, 8, 8), np.float32)
+CLASSIFIED = (FEATURES, LABELS, KERNEL, BIAS, GATE)
+
+
+def changed(arguments, place, value):
+    return [value if index == place else argument for index, argument in enumerate(arguments)]
+
+
+def uniform(images):
+    return jnp.full((len(images), 3), 1 / 3)
+
+
+def attack(**options):
+    import jax
+
+    return attacks.one_pixel(uniform, IMAGES, LABELS, jax.random.key(0), **options)
+
+
+FUNCTIONS = {
+    "gates.init: no class": (lambda: gates.init(0, 4), "got 0 x 4"),
+    "gates.init: value": (lambda: gates.init(3, 4, 1.5), r"\(0, 1\], got 1.5"),
+    "gates.init: nan": (lambda: gates.init(3, 4, float("nan")), "got nan"),
+    "gates.fixed: none": (lambda: gates.fixed(3, 0, 0), "per_class=0, shared=0"),
+    "gates.fixed: negative": (lambda: gates.fixed(3, 2, -1), "shared=-1"),
+    "gates.tighten: threshold": (lambda: gates.tighten(jnp.asarray(GATE), 0.0), "got 0.0"),
+    "gates.ownership: threshold": (lambda: gates.ownership(jnp.asarray(GATE), 1.1), "got 1.1"),
+    "gates.projection: no gate": (lambda: gates.projection().update(GATE, None), "needs the gate"),
+    "models.create: name": (lambda: models.create("resnet", 10), "unknown model 'resnet'"),
+    "models.create: one class": (lambda: models.create("resnet20", 1), "at least 2 classes, got 1"),
+    "data.load: name": (lambda: data.load("mnist"), "unknown data set 'mnist'"),
+    "data.load: holdout": (lambda: data.load("digits", holdout=2000), "got 2000"),
+    "data.load: none left": (lambda: data.load("digits", train_examples=1437, holdout=1), r"\[1, 1436\]"),
+    "Config: unknown field": (lambda: Config.from_json({"colour": "red"}), "not a configuration of this version"),
+    "phi: shapes": (lambda: metrics.phi(FEATURES, LABELS, KERNEL.T, BIAS, sparsity_weight=1, sparsity_target=4), "4"),
+    "phi: no image": (
+        lambda: metrics.phi(FEATURES[:0], LABELS[:0], KERNEL, BIAS, sparsity_weight=1, sparsity_target=4),
+        "N > 0",
+    ),
+    "phi: float labels": (
+        lambda: metrics.phi(FEATURES, LABELS + 0.5, KERNEL, BIAS, sparsity_weight=1, sparsity_target=4),
+        "float",
+    ),
+    "mutual information: one image": (
+        lambda: metrics.mutual_information_score(FEATURES[:1], LABELS[:1]),
+        "at least 2 images",
+    ),
+    "mutual information: nan": (lambda: metrics.mutual_information_score(FEATURES * np.nan, LABELS), "finite"),
+    "mutual information: float labels": (lambda: metrics.mutual_information_score(FEATURES, LABELS + 0.5), "float64"),
+    "mutual information: neighbours": (lambda: metrics.mutual_information_score(FEATURES, LABELS, 0), "got 6 and 0"),
+    "filter_correlation: shape": (lambda: metrics.filter_correlation(np.ones((3, 3))), r"\[3, 3\]"),
+    "inter_class_correlation: filters": (
+        lambda: metrics.inter_class_correlation(np.eye(4), FEATURES, LABELS, 5),
+        r"\[1, 4\], got 5",
+    ),
+    "inter_class_correlation: shape": (
+        lambda: metrics.inter_class_correlation(np.eye(3), FEATURES, LABELS, 1),
+        r"\[3, 3\]",
+    ),
+    "inter_class_correlation: one class": (
+        lambda: metrics.inter_class_correlation(np.eye(4), FEATURES, 0 * LABELS, 1),
+        "at least 2 classes",
+    ),
+    "mask_classes: threshold": (lambda: masking.mask_classes(*CLASSIFIED, [0], 1.0), "got 1.0"),
+    "mask_classes: class": (lambda: masking.mask_classes(*CLASSIFIED, [3], 0.5), r"got \[3\]"),
+    "mask_classes: no class": (lambda: masking.mask_classes(*CLASSIFIED, [], 0.5), r"got \[\]"),
+    "mask_classes: label": (lambda: masking.mask_classes(*changed(CLASSIFIED, 1, LABELS + 1), [0], 0.5), "got 1 to 3"),
+    "mask_classes: gate": (lambda: masking.mask_classes(*changed(CLASSIFIED, 4, GATE.T), [0], 0.5), r"\[4, 3\]"),
+    "mask_classes: nan": (lambda: masking.mask_classes(*changed(CLASSIFIED, 0, FEATURES * np.nan), [0], 0.5), "finite"),
+    "specificity: labels": (
+        lambda: specificity.specificity(*changed(CLASSIFIED, 1, LABELS.astype(float)), 0.5),
+        "float64",
+    ),
+    "specificity: threshold": (lambda: specificity.specificity(*CLASSIFIED, 0.0), "got 0.0"),
+    "similarities: gate": (lambda: similarity.similarities(FEATURES, LABELS, LABELS, GATE.T), r"\[4, 3\]"),
+    "similarities: predicted": (lambda: similarity.similarities(FEATURES, LABELS, LABELS[:2], GATE), r"\[2\]"),
+    "confused_pairs: class": (lambda: similarity.confused_pairs(LABELS, LABELS, 2), r"\[0, 1\]"),
+    "cluster: gate": (lambda: clustering.cluster(FEATURES, LABELS, GATE.T), r"\[4, 3\]"),
+    "class_order: shape": (lambda: correlation.class_order(np.ones(3)), r"\[3\]"),
+    "ratio_above: empty": (lambda: correlation.ratio_above(np.ones((0, 0)), np.ones(1)), "no elements"),
+    "ownership: one gate": (lambda: ownership.ownership_statistics(GATE[None], [0.5]), r"\[1, 3, 4\]"),
+    "ownership: thresholds": (lambda: ownership.ownership_statistics(np.stack([GATE] * 2), []), "0 thresholds"),
+    "convergence: shape": (lambda: convergence.convergence(np.ones((2, 2)), 0.5), r"\(2, 2\)"),
+    "interval: nan": (lambda: comparison.interval(np.array([1.0, np.nan])), "nan"),
+    "compare: seed": (lambda: comparison.compare({1: {"x": 1.0}}, {0: {"x": 1.0}}), "no seed 1"),
+    "mass_area: mass": (lambda: localization.mass_area(MAPS, 0.0), "got 0.0"),
+    "deletion_insertion: maps": (
+        lambda: localization.deletion_insertion(uniform, IMAGES, MAPS[:, :4], LABELS, fill=(0, 0, 0)),
+        r"\(6, 4, 8\)",
+    ),
+    "deletion_insertion: fill": (
+        lambda: localization.deletion_insertion(uniform, IMAGES, MAPS, LABELS, fill=(0,)),
+        r"3 values",
+    ),
+    "median_examples: labels": (lambda: localization.median_examples(LABELS[:2], np.ones((6, 3))), r"\(2,\)"),
+    "class_activation_maps: classes": (
+        lambda: localization.class_activation_maps(np.ones((6, 2, 2, 4)), KERNEL, LABELS[:2], (8, 8)),
+        r"\(2,\)",
+    ),
+    "one_pixel: population": (lambda: attack(population=2), "got 2"),
+    "one_pixel: generations": (lambda: attack(generations=-1), "-1"),
+    "success_rate: none": (lambda: attacks.success_rate(np.zeros(0, bool)), r"\(0,\)"),
+    "correct: shapes": (lambda: attacks.correct(LABELS, np.ones((5, 3))), r"\(5, 3\)"),
+    "top_images: count": (lambda: filters.top_images(FEATURES, 0), "0"),
+    "evidence: gate": (lambda: filters.evidence(FEATURES[0], KERNEL, GATE.T, 0.5), r"\[4, 3\]"),
+    "logit_shares: label": (lambda: filters.logit_shares(FEATURES, LABELS + 1, KERNEL), "1 to 3"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(runs, tmp_path_factory):
+    """Files and folders that are not what they seem."""
+    folder = tmp_path_factory.mktemp("ünï cödé with spaces")
+    shutil.copytree(runs / "learned", folder / "a_run")
+    (folder / "file").write_text("not a folder")
+    (folder / "empty").mkdir()
+    (folder / "link").symlink_to("file")
+    (folder / "half-saved" / "checkpoints").mkdir(parents=True)
+    shutil.copytree(runs / "learned", folder / "cut")
+    for file in (folder / "cut").rglob("*"):
+        if file.is_file() and "checkpoints" in file.parts and file.stat().st_size > 100:
+            os.truncate(file, 50)
+    half = folder / "half" / "cifar10" / "3.0.2"
+    half.mkdir(parents=True)
+    (half / "dataset_info.json").write_text('{"name": "cifar10", "spl')
+    for name in ("pickle.th", "pickle.safetensors"):
+        (folder / name).write_bytes(pickle.dumps(Trap()))
+    with zipfile.ZipFile(folder / "escape.pt", "w") as archive:
+        archive.writestr("../../escaped", "x")
+    (folder / "cut.safetensors").write_bytes((2**40).to_bytes(8, "little") + b"{}")
+    return folder
+
+
+class Trap:
+    """Writes a file where it is unpickled."""
+
+    def __reduce__(self):
+        return Path.write_text, (Path("trapped"), "code was run")
+
+
+def snapshot(folder):
+    return {path: path.lstat().st_size for path in folder.rglob("*") if path.name != "lock"}
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules after import")
+@pytest.mark.parametrize(("command", "arguments", "said"), COMMANDS)
+def test_a_command_says_in_one_line_what_is_wrong(command, arguments, said, folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("README.md").write_text("the project's")
+    before, stderr = snapshot(folder), io.StringIO()
+    words = [word.replace("{tmp}", str(folder)) for word in arguments.split()]
+    monkeypatch.setattr(sys, "argv", [f"experiments/{command}", *words])
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with quiet, contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as stop:
+        runpy.run_module(f"experiments.{command}", run_name="__main__")
+    lines = stderr.getvalue().splitlines()
+    assert stop.value.code == 2
+    assert lines[-1].startswith("error: ")
+    assert said in lines[-1]
+    assert len(lines) == 1
+    assert snapshot(folder) == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "README.md"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_names_what_it_refuses(name):
+    function, said = FUNCTIONS[name]
+    with pytest.raises(ValueError, match=said):
+        function()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (np.zeros((2, 9, 9, 1), np.uint8), None, r"\(2, 9, 9, 1\)"),
+        (np.zeros((0, 16, 16, 1), np.uint8), None, "N > 0"),
+        (np.zeros((16, 16, 1), np.uint8), None, r"\(16, 16, 1\)"),
+        (np.zeros((2, 16, 16, 1), np.int32), None, "int32"),
+        (np.zeros((2, 16, 16, 1), object), None, "object"),
+        (np.full((2, 16, 16, 1), np.nan), None, "nan"),
+        (np.full((2, 16, 16, 1), 255.0), None, "255.0"),
+        ("picture.png", None, r"got shape \(\)"),
+        (np.zeros((2, 16, 16, 1), np.uint8), [0], r"\(1,\)"),
+        (np.zeros((2, 16, 16, 1), np.uint8), [0, 10], r"\[0, 9\], got 0 to 10"),
+        (np.zeros((2, 16, 16, 1), np.uint8), [-1, 0], "got -1 to 0"),
+        (np.zeros((2, 16, 16, 1), np.uint8), [0.0, 1.0], "float64"),
+        (np.zeros((2, 16, 16, 1), np.uint8), ["cat", "dog"], "<U3"),
+    ],
+)
+def test_a_run_names_what_it_refuses(runs, images, labels, said):
+    run = lsg_jax.load_run(runs / "learned")
+    with pytest.raises(ValueError, match=said):
+        run.logits(images, labels)
+
+
+@pytest.mark.parametrize(
+    "name", ["pickle.th", "pickle.safetensors", "escape.pt", "cut.safetensors", "file", "nothing.pt"]
+)
+def test_what_is_imported_is_never_run_nor_unpacked(folder, name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    before = snapshot(folder.parent)
+    with pytest.raises((ValueError, OSError), match=re.escape(name)):
+        lsg_jax.import_torch(folder / name)
+    assert snapshot(folder.parent) == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_there_are_at_least_as_many_cases_as_promised():
+    assert len(COMMANDS) + len(FUNCTIONS) >= 120

@@ -1,0 +1,20 @@
+"""The stored notebook: its outputs are those of one run from top to bottom, and tell nothing of the machine."""
+
+import json
+import re
+from pathlib import Path
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "analysis.ipynb"
+
+
+def test_it_was_run_from_top_to_bottom_without_an_error():
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert all(output["output_type"] in ("stream", "display_data") for output in outputs)
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 5
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+
+
+def test_it_names_no_folder_of_the_machine_it_was_run_on():
+    assert not re.search(r"/(home|root|work|tmp|Users)/", NOTEBOOK.read_text())
