@@ -5,13 +5,17 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 # Where a prepared CIFAR-10 lies, if not in TFDS's own folder: make CIFAR10=--data-dir=PATH results-cifar10
 CIFAR10 ?=
 
-.PHONY: quickstart test test-slow test-faults check results-digits results-cifar10 results-schedules results-lambda reproduce reproduce-digits
+.PHONY: quickstart docs test test-slow test-faults check results-digits results-cifar10 results-schedules results-lambda reproduce reproduce-digits
 
 quickstart: .venv/installed
 	.venv/bin/python -m experiments.digits --gate=learned
 
 test: .venv/installed-dev check
 	.venv/bin/python -m pytest -q
+
+# The pages with the API reference, to build/site.
+docs: .venv/installed-dev
+	.venv/bin/python -m mkdocs build --strict --quiet
 
 # Faults at random moments, a few hundred: hours. Figures go to results/reliability.json.
 test-faults: .venv/installed-dev
@@ -55,7 +59,7 @@ reproduce: .venv/installed
 results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.summarize --name=cifar10 \
 		results/runs/cifar10-none results/runs/cifar10-learned
-	.venv/bin/python -m experiments.results --readme cifar10-learned tradeoff-finetune
+	.venv/bin/python -m experiments.results --readme cifar10-learned effects-finetune
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-none --output=results/figures/gates.png
 	for claim in masking localization correlation; do \

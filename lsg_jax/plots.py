@@ -296,7 +296,8 @@ def tradeoff(losses: dict[str, Interval], effects: dict[str, dict[str, Interval]
                 label=arm,
             )
         axis.set_xlabel("accuracy less the control's (points)")
-        axis.set_ylabel(f"{effect}, less the control's")
+        axis.set_ylabel("less the control's")
+        axis.set_title(effect, fontsize=10)
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     return figure

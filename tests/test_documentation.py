@@ -1,15 +1,21 @@
-"""The pages: links lead somewhere, and the commands shown are ones that exist, with options that they take."""
+"""The pages: links lead somewhere, commands exist and take the options shown, programs run, and the site is built."""
 
 import dataclasses
 import importlib
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_type_hints
 
+import jax
+import numpy as np
 import pytest
 
+import lsg_jax
 from experiments import claims
+from lsg_jax import models
 from lsg_jax.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -64,3 +70,37 @@ def test_commands_exist_and_take_what_is_shown(page):
             known = {"pairs"}
         for option in (part for part in shlex.split(arguments) if part.startswith("--")):
             assert option.removeprefix("--").partition("=")[0] in known, (name, option)
+
+
+def test_the_programs_shown_run(runs, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "digits-learned").symlink_to(runs / "learned")
+    variables = models.create("resnet8", 10).init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+    run = dataclasses.replace(
+        lsg_jax.load_run(runs / "learned"),
+        config=Config(model="resnet8"),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        image_shape=(32, 32, 3),
+    )
+    lsg_jax.export_torch(run, "resnet20.safetensors")
+    programs = [each for page in PAGES for each in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
+    programs = [each for each in programs if not each.startswith("--8<--")]
+    assert len(programs) == 2
+    for program in programs:
+        exec(program, {"images": np.zeros((2, 16, 16, 1), np.uint8)})
+    assert lsg_jax.load_run("runs/public").config.model == "resnet8"
+    assert Path("copy.safetensors").exists()
+
+
+def test_the_site_is_built_and_has_what_the_docstrings_say(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    reference = (tmp_path / "api.html").read_text()
+    for name in ("gates.project", "load_run", "metrics.ambiguity.phi", "training.steps.lsg_update"):
+        assert f'id="lsg_jax.{name}"' in reference
+    assert "Solves equation 2" in reference
+    assert "own_model.py" not in (tmp_path / "own-model.html").read_text().split("<pre>")[1]
+    assert "gates.projection()" in (tmp_path / "own-model.html").read_text()

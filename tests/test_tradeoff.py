@@ -149,7 +149,8 @@ def test_the_picture_has_each_arm_where_it_lies():
     (axis,) = figure.axes
     places = [container.lines[0].get_xydata()[0].tolist() for container in axis.containers]
     assert places == [[0, 0.1], [-1, 0.2]]
-    assert (axis.get_xlabel(), axis.get_ylabel()) == ("accuracy less the control's (points)", "MIS, less the control's")
+    labels = axis.get_xlabel(), axis.get_ylabel(), axis.get_title()
+    assert labels == ("accuracy less the control's (points)", "less the control's", "MIS")
     across, down = axis.containers[1].lines[2]
     assert across.get_segments()[0][:, 0].tolist() == pytest.approx([-2, 0])
     assert down.get_segments()[0][:, 1].tolist() == pytest.approx([0.2, 0.2])

@@ -1,0 +1,57 @@
+"""A long training neither grows nor compiles again: memory, file descriptors, threads and compilations by epoch."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+COMPILED = "Finished XLA compilation"  # as JAX logs it
+
+
+def watch(command, run, log):
+    """Runs a training; returns resident KiB, file descriptors, threads and compilations after each epoch it saw."""
+    samples = {}
+    environment = os.environ | {"JAX_LOG_COMPILES": "1"}
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
+    metrics, of = run / "metrics.jsonl", Path(f"/proc/{process.pid}")
+    while process.poll() is None:
+        epoch = metrics.read_text().count("\n") if metrics.exists() else 0
+        if epoch and epoch not in samples:
+            try:
+                resident = int((of / "status").read_text().split("VmRSS:")[1].split()[0])
+                counts = (len(list((of / each).iterdir())) for each in ("fd", "task"))
+                samples[epoch] = (resident, *counts, log.read_text().count(COMPILED))
+            except (OSError, IndexError):  # it has just ended
+                break
+        time.sleep(0.02)
+    assert process.wait() == 0, log.read_text()[-2000:]
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "epochs"),
+    [
+        ("tests.faults.tiny", ("--model=tiny", "--train-examples=320"), 60),
+        pytest.param("experiments.digits", (), 300, marks=pytest.mark.slow),
+    ],
+)
+def test_it_stays_as_it_is(module, options, epochs, tmp_path):
+    run, log = tmp_path / "run", tmp_path / "log"
+    command = [sys.executable, "-m", module, *options, f"--epochs={epochs}", f"--output={run}"]
+    samples = watch(command, run, log)
+    seen = sorted(samples)
+    assert len(seen) > epochs / 2
+    early, late = (
+        [max(values) for values in zip(*(samples[epoch] for epoch in seen if first <= epoch < first + 10), strict=True)]
+        for first in (10, epochs - 10)
+    )
+    assert late[0] <= 1.02 * early[0], "it takes more memory"
+    assert late[1] <= early[1], "it holds more files"
+    assert late[2] <= early[2], "it has more threads"
+    compilations = [samples[epoch][3] for epoch in seen if 4 <= epoch < epochs]
+    assert len(set(compilations)) == 1, compilations

@@ -1,0 +1,72 @@
+"""A run folder belongs to one configuration, and those that are committed open as they were written."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from lsg_jax import load_run
+from lsg_jax.training.folder import check_folder
+
+RUNS = sorted((Path(__file__).parents[1] / "results" / "runs").iterdir())
+ALTERED = {
+    "model": "resnet8",
+    "init": Path("elsewhere"),
+    "gate": "none",
+    "scheme": "joint",
+    "precision": "bfloat16",
+    "seed": 1,
+    "dataset": "cifar10",
+    "train_examples": 100,
+    "holdout": 1,
+    "epochs": 9,
+    "batch_size": 32,
+    "learning_rate": 0.5,
+    "momentum": 0.5,
+    "weight_decay": 0.5,
+    "schedule": "step",
+    "gate_learning_rate": 0.5,
+    "gate_loss_weight": 0.5,
+    "sparsity_weight": 0.5,
+    "sparsity_target": 5.0,
+    "silence_weight": 0.5,
+    "complement_weight": 0.5,
+    "period": 4,
+    "phase": 2,
+    "gate_init": 0.5,
+    "tighten_threshold": 0.75,
+    "shared_filters": 1,
+}
+
+
+def altered(config, name):
+    """The configuration with one field changed, wherever it lies."""
+    for part in ("data", "optimizer", "lsg"):
+        inner = getattr(config, part)
+        if name in {field.name for field in dataclasses.fields(inner)}:
+            return dataclasses.replace(config, **{part: dataclasses.replace(inner, **{name: ALTERED[name]})})
+    return dataclasses.replace(config, **{name: ALTERED[name]})
+
+
+def test_every_setting_is_altered(runs):
+    assert {name.replace("_", "-") for name in ALTERED} == set(load_run(runs / "learned").config.settings())
+
+
+@pytest.mark.parametrize("name", ALTERED)
+def test_a_folder_of_another_setting_is_refused_and_the_setting_named(runs, name):
+    config = load_run(runs / "learned").config
+    check_folder(config, runs / "learned")
+    option = name.replace("_", "-")
+    here, there = altered(config, name).settings()[option], config.settings()[option]
+    with pytest.raises(ValueError, match=f"holds another run: --{option} {there} there, {here} here; choose another"):
+        check_folder(altered(config, name), runs / "learned")
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_a_committed_run_opens_as_it_was_written(run):
+    opened = load_run(run)
+    assert opened.history == [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert opened.config.to_json() == json.loads((run / "config.json").read_text())
+    assert opened.gate.shape == (len(opened.class_names), opened.last_kernel.shape[-1])
+    assert float(opened.gate.max(axis=0).min()) == 1
