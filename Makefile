@@ -11,7 +11,7 @@ quickstart: .venv/installed
 	.venv/bin/python -m experiments.digits --gate=learned
 
 test: .venv/installed-dev check
-	.venv/bin/python -m pytest -q
+	.venv/bin/python -m pytest -q -n auto --dist loadfile
 
 # The pages with the API reference, to build/site.
 docs: .venv/installed-dev

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,7 +155,7 @@ def remove(rng: np.random.Generator, file: Path) -> None:
     file.unlink()
 
 
-def full_disk(rng: np.random.Generator, folder: Path) -> None:
+def no_large_files(rng: np.random.Generator, folder: Path) -> None:
     """No file can grow beyond a random size, from a random epoch on: one line, and the checkpoints are intact."""
     if rng.random() < 0.7:
         process = start(folder)
@@ -171,6 +172,57 @@ def full_disk(rng: np.random.Generator, folder: Path) -> None:
         assert "File too large" in error, error
     finish(folder)
     assert_as_if_nothing_had_been(folder)
+
+
+@contextmanager
+def disk(folder: Path, size: int) -> Iterator[None]:
+    """Makes ``folder`` a file system of its own, of ``size`` KiB; only root may."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def remount(folder: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)
+
+
+def full_disk(rng: np.random.Generator, folder: Path) -> None:
+    """The disk is full at a random moment: one line, and once there is room the run goes on."""
+    size = sum(path.stat().st_size for path in whole().folder.rglob("*") if path.is_file()) // 1024
+    with disk(folder.parent / "disk", int(rng.uniform(8, 1.5 * size))):
+        run = folder.parent / "disk" / "run"
+        process = start(run)
+        _, said = process.communicate(timeout=300)
+        if process.returncode:
+            (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
+            assert "Traceback" not in said, said
+            assert "No space left" in error, error
+        remount(folder.parent / "disk", "size=1g")
+        finish(run)
+        assert_as_if_nothing_had_been(run)
+
+
+def read_only(rng: np.random.Generator, folder: Path) -> None:
+    """A run was stopped at a random moment and its folder became read-only: one line, and nothing is lost."""
+    with disk(folder.parent / "disk", 1_000_000):
+        run = folder.parent / "disk" / "run"
+        process = start(run)
+        time.sleep(rng.uniform(0, whole().seconds))
+        process.kill()
+        process.communicate()
+        remount(folder.parent / "disk", "ro")
+        process = start(run)
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 2
+        (error,) = said.splitlines()
+        assert error.startswith("error: "), error
+        assert "cannot be written" in error, error
+        remount(folder.parent / "disk", "rw")
+        finish(run)
+        assert_as_if_nothing_had_been(run)
 
 
 def cut_metrics(rng: np.random.Generator, folder: Path) -> None:
@@ -222,7 +274,9 @@ FAULTS = {
     "a bit of the newest checkpoint flipped": Fault(functools.partial(damage, flip), 200),
     "a file of it truncated": Fault(functools.partial(damage, truncate), 20),
     "a file of it missing": Fault(functools.partial(damage, remove), 20),
-    "no room for files": Fault(full_disk, 20),
+    "no room for files": Fault(no_large_files, 20),
+    "the disk is full": Fault(full_disk, 20),
+    "the folder is read-only": Fault(read_only, 20),
     "metrics.jsonl cut": Fault(cut_metrics, 20),
     "two processes on one folder": Fault(two_at_once, 10),
     "another number of devices": Fault(other_devices, 3),
