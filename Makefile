@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 # Where a prepared CIFAR-10 lies, if not in TFDS's own folder: make CIFAR10=--data-dir=PATH results-cifar10
 CIFAR10 ?=
 
-.PHONY: quickstart docs test test-slow test-faults check results-digits results-cifar10 results-schedules results-lambda reproduce reproduce-digits
+.PHONY: quickstart docs test test-slow test-matrix test-faults check results-digits results-cifar10 results-schedules results-lambda reproduce reproduce-digits
 
 quickstart: .venv/installed
 	.venv/bin/python -m experiments.digits --gate=learned
@@ -23,6 +23,17 @@ test-faults: .venv/installed-dev
 
 test-slow: .venv/installed-dev
 	.venv/bin/python -m pytest -q -m slow
+
+# The tests on each Python with the lowest versions that pyproject.toml admits and with the newest: hours.
+COMPILED = numpy scipy scikit-learn matplotlib pillow array-record mypy ruff
+test-matrix: .venv/installed-dev
+	.venv/bin/python -m pip install -q uv
+	for python in 3.11 3.12 3.13; do for resolution in lowest-direct highest; do \
+		echo "Python $$python, $$resolution"; \
+		.venv/bin/uv venv -q --clear --python $$python build/matrix && \
+		.venv/bin/uv pip install -q --python build/matrix $(COMPILED:%=--only-binary %) \
+			--resolution $$resolution -e '.[dev]' && \
+		build/matrix/bin/python -m pytest -q -n auto --dist loadfile || exit; done; done
 
 # The tables and the picture of the README; repeat a target to resume it. On 2 cores: 15 minutes,
 results-digits: .venv/installed
