@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from experiments import cli
 from experiments.claims import Network
 from lsg_jax.analysis.filters import logit_shares, top_images
 
@@ -39,6 +40,7 @@ def content_of(networks: list[Network]) -> dict[str, Any]:
     shown = np.unique(np.concatenate([top.ravel() for top in tops]))
     return {
         "classes": list(names),
+        "threshold": cli.THRESHOLD,
         "labels": labels[explored].tolist(),
         "sheet": _sheet(networks[0].images[shown]) | {"labels": labels[shown].tolist()},
         "networks": [
@@ -51,7 +53,7 @@ def content_of(networks: list[Network]) -> dict[str, Any]:
 def _network(network: Network, explored: np.ndarray, top: np.ndarray, places: np.ndarray) -> dict[str, Any]:
     kernel, bias = network.linear
     alike = network.correlation - 2 * np.eye(len(network.correlation))
-    nearest = np.argsort(-alike, axis=1, kind="stable")[:, :NEAREST]
+    nearest = np.argsort(-alike, axis=1, kind="stable")[:, : min(NEAREST, len(alike) - 1)]
     unique, inverse = np.unique(top, return_inverse=True)
     maps = network.run.feature_maps(network.images[unique])
     of_filter = np.stack([maps[images, :, :, k] for k, images in enumerate(inverse.reshape(top.shape))])

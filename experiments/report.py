@@ -117,7 +117,7 @@ def page(networks: list[Network], found: list[Claim]) -> str:
         title=title,
         lead=html.escape(lead),
         commands=commands,
-        contents="".join(f'<a href="#{place}">{html.escape(name)}</a>' for place, name in links),
+        contents=" ".join(f'<a href="#{place}">{html.escape(name)}</a>' for place, name in links),
         explorer=explorer.section(networks),
         sections="\n".join(map(_section, found)),
     )

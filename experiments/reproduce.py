@@ -230,7 +230,12 @@ def _arms(plan: Plan, options: Options) -> list[Path]:
 
 def _is_of(comparison: Path, arms: list[Path]) -> bool:
     """Tells whether there is a comparison of all these runs, and not of some alone."""
-    return comparison.is_file() and list(json.loads(comparison.read_text())["runs"]) == list(map(str, arms))
+    if not comparison.is_file():
+        return False
+    try:
+        return list(json.loads(comparison.read_text())["runs"]) == list(map(str, arms))
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{comparison} is no comparison of this version; remove it to compare again") from error
 
 
 def _command(name: str, *arguments: str | Path) -> None:

@@ -272,6 +272,8 @@ def readme_table(folder: Path, name: str) -> str:
     for kind, table in (("tradeoff-", arms_table), ("effects-", effects_table)):
         if name.startswith(kind) and (file := folder / f"tradeoff-{name.removeprefix(kind)}.json").is_file():
             return table(json.loads(file.read_text()))
+        if name.startswith(kind):
+            raise ValueError(f"there is no comparison {name}; make one with experiments.tradeoff")
     report = _report(folder / "runs" / name)
     if report is None or len(report["networks"]) != 2:
         raise ValueError(f"{name} has no report against a control; make one with experiments.report")

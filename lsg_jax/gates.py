@@ -44,9 +44,9 @@ def rows(gate: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def project(gate: jax.Array) -> jax.Array:
-    r"""Projects G as Algorithm 1 does in lines 7 and 8, and keeps the constraint on every finite input.
+    """Projects G as Algorithm 1 does in lines 7 and 8, and keeps the constraint on every finite input.
 
-    .. math:: G^k \leftarrow \mathrm{clip}(G^k / \|G^k\|_\infty, 0, 1)
+        G^k <- clip(G^k / max |G^k|, 0, 1)
 
     Where a column's entry of largest magnitude is positive this is the paper's formula. Elsewhere the formula would
     leave a column without a 1, so the column is divided by its largest entry instead of its largest magnitude; a
@@ -76,7 +76,7 @@ def projection() -> optax.GradientTransformation:
     ``apply_updates`` then yields ``project(gate + updates)``. A degenerate column, one that the update leaves with no
     positive entry (or with one that is not finite), keeps its previous value.
 
-    .. warning:: It should be the last transformation of a chain, and its ``update`` needs ``params``.
+    It should be the last transformation of a chain, and its ``update`` needs ``params``.
     """
 
     def update(updates, state, params=None):

@@ -11,7 +11,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from experiments import claims, explorer, report
-from lsg_jax.analysis.filters import logit_shares
+from experiments.claims import Claim
+from lsg_jax.analysis.filters import logit_shares, spotlight, top_images
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 needs_browser = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver")
@@ -26,7 +27,7 @@ def networks(runs):
 @pytest.fixture(scope="module")
 def page(networks, tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(report.page(networks, []))
+    file.write_text(report.page(networks, [Claim(f"claim{i}", f"Claim {i}", "", {}, {}) for i in range(10)]))
     return file
 
 
@@ -103,9 +104,16 @@ def test_filters_are_switched_by_mouse_and_by_keys_and_the_accuracies_are_numpys
 @needs_browser
 def test_the_filters_of_the_chosen_class_are_switched_off(opened, networks):
     chosen = int(networks[0].gate.argmax(axis=0)[0])
+    name = networks[0].run.class_names[chosen]
     Select(opened.find_element(By.CSS_SELECTOR, "select.class")).select_by_index(chosen)
     for article, network in zip(opened.find_elements(By.TAG_NAME, "article"), networks, strict=True):
-        article.find_element(By.CLASS_NAME, "off").click()
+        buttons = article.find_elements(By.CSS_SELECTOR, ".filters button")
+        color = "return arguments[0].style.getPropertyValue('--gate')"
+        colors = [float(opened.execute_script(color, each)) for each in buttons]
+        np.testing.assert_allclose(colors, network.gate[chosen], atol=1e-6)
+        off = article.find_element(By.CLASS_NAME, "off")
+        assert off.text == f"Switch off the filters of {name}"
+        off.click()
         np.testing.assert_allclose(shown(article), accuracies(network, network.gate[chosen] <= 0.5), atol=1e-4)
 
 
@@ -121,12 +129,30 @@ def test_a_filter_shows_its_gate_its_shares_its_images_and_its_neighbours(opened
         captions = [each.text for each in article.find_elements(By.TAG_NAME, "figcaption")]
         names, top = network.run.class_names, np.argsort(-network.features[:, 3], kind="stable")[: len(captions)]
         assert captions == [f"{names[network.labels[each]]}, {network.features[each, 3]:.2f}" for each in top]
-        neighbour = article.find_element(By.CSS_SELECTOR, ".nearest button")
+        neighbours = article.find_elements(By.CSS_SELECTOR, ".nearest button")
+        assert len(neighbours) == 3
+        neighbour = neighbours[0]
         other = max({0, 1, 2}, key=lambda each: network.correlation[3, each])
         assert neighbour.text == f"{other} ({network.correlation[3, other]:.2f})"
         neighbour.send_keys(Keys.ENTER)
         assert choice.first_selected_option.text == str(other)
         assert opened.switch_to.active_element == article.find_element(By.CSS_SELECTOR, "select.filter")
+
+
+@needs_browser
+def test_a_filters_pictures_are_its_images_bright_where_it_is_active(opened, networks):
+    read = "return [...arguments[0].getContext('2d').getImageData(0, 0, 80, 80).data]"
+    for article, network in zip(opened.find_elements(By.TAG_NAME, "article"), networks, strict=True):
+        top = top_images(network.features, 6)[0]
+        maps = network.run.feature_maps(network.images[top])[..., 0]
+        lit = spotlight(network.images[top], maps)[..., 0].astype(float)
+        canvases = article.find_elements(By.CSS_SELECTOR, ".pictures canvas")
+        assert len(canvases) == 6
+        for canvas, expected in zip(canvases, lit, strict=True):
+            pixels = np.reshape(opened.execute_script(read, canvas), (80, 80, 4))[..., 0]
+            blocks = pixels.reshape(16, 5, 16, 5).mean(axis=(1, 3))
+            assert np.abs(blocks - expected).mean() < 12  # of 255: a JPEG, and another interpolation
+            assert np.corrcoef(blocks.ravel(), expected.ravel())[0, 1] > 0.97
 
 
 @needs_browser

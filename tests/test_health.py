@@ -33,6 +33,7 @@ def watch(command, run, log):
     return samples
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
 @pytest.mark.parametrize(
     ("module", "options", "epochs"),
     [

@@ -18,3 +18,17 @@ def test_it_was_run_from_top_to_bottom_without_an_error():
 
 def test_it_names_no_folder_of_the_machine_it_was_run_on():
     assert not re.search(r"/(home|root|work|tmp|Users)/", NOTEBOOK.read_text())
+
+
+def test_it_takes_a_run_of_other_data(runs, monkeypatch, capsys):
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
+    program = "\n".join("".join(cell["source"]) for cell in cells)
+    program = re.sub(r"^( *)[!%].*$", r"\1pass", program, flags=re.MULTILINE)  # what only IPython understands
+    for name, run in (("RUN", "learned"), ("CONTROL", "none")):
+        program, found = re.subn(rf'^{name} = ".*"$', f"{name} = {str(runs / run)!r}", program, flags=re.MULTILINE)
+        assert found == 1
+    monkeypatch.chdir(NOTEBOOK.parent)
+    exec(program, {})
+    said = capsys.readouterr().out
+    assert "tiny on digits, gate learned, 4 epochs" in said
+    assert said.count("mutual information score") == 2

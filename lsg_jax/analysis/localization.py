@@ -31,9 +31,9 @@ class Curves(NamedTuple):
 def class_activation_maps(
     feature_maps: jax.Array, kernel: jax.Array, classes: jax.Array, size: tuple[int, int]
 ) -> jax.Array:
-    r"""Returns each image's class activation map (Zhou et al., 2016), f32[N, H, W].
+    """Returns each image's class activation map (Zhou et al., 2016), f32[N, H, W].
 
-    .. math:: M_c(x, y) = \sum_k w^c_k f_k(x, y)
+        M_c(x, y) = sum over k of w[k, c] f_k(x, y)
 
     As there, the classifier's bias is left out and negative values stay; before it is enlarged, a map's mean plus the
     bias is the class's logit.

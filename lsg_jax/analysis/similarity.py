@@ -55,9 +55,9 @@ class ConfusedPairs(NamedTuple):
 
 
 def similarities(features: np.ndarray, labels: np.ndarray, predicted: np.ndarray, gate: np.ndarray) -> Similarities:
-    r"""Measures the similarity over the true positives and over the false negatives of each class.
+    """Measures the similarity over the true positives and over the false negatives of each class.
 
-    .. math:: S_y^c = \mathrm{mean} \{ a^T G_c : (a, y) \in D \}
+        S[y, c] = mean of a^T G_c over the images (a, y)
 
     An image of class y is a true positive where ``predicted`` is y, else a false negative. The entries are in the units
     of the features, so networks are compared by ``dominance``, not entry by entry.

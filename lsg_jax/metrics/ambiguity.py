@@ -1,7 +1,6 @@
-r"""Phi, the paper's measure of filter ambiguity (equation 2), solved on pooled features.
+"""Phi, the paper's measure of filter ambiguity (equation 2), solved on pooled features.
 
-.. math:: \Phi = \min_G \mathrm{CE}(y \| \tilde y^G) + a \, | \|G\|_1 - s |
-          \quad \text{s.t.} \quad \|G^k\|_\infty = 1, \; G_c^k \in [0, 1]
+    Phi = min over G of CE(y || y~^G) + a | ||G||_1 - s |, where max |G^k| = 1 and all G[c, k] lie in [0, 1]
 
 With the network fixed the gated logits are linear in G, so the cost is convex; only the constraint on each column's
 maximum is not. The solver is accelerated proximal gradient descent. Its proximal step is exact: the closest gate to a

@@ -6,9 +6,9 @@ from lsg_jax.metrics.examples import checked, group_means
 
 
 def filter_correlation(kernel: np.ndarray) -> np.ndarray:
-    r"""Returns the correlation matrix of filters, f64[K, K] with entries in [-1, 1] (section 4.4, Figure 7).
+    """Returns the correlation matrix of filters, f64[K, K] with entries in [-1, 1] (section 4.4, Figure 7).
 
-    .. math:: C_{k,k'} = \langle w_k / \|w_k\|, w_{k'} / \|w_{k'}\| \rangle
+        C[k, k'] = <w_k / |w_k|, w_k' / |w_k'|>
 
     A filter whose weights are all zero has a row and a column of zeros, the diagonal's entry too.
 
@@ -27,9 +27,9 @@ def filter_correlation(kernel: np.ndarray) -> np.ndarray:
 def inter_class_correlation(
     correlation: np.ndarray, features: np.ndarray, labels: np.ndarray, filters_per_class: int
 ) -> float:
-    r"""Returns C_IC, the mean correlation of filters in different classes' groups (section 4.4, Table 2).
+    """Returns C_IC, the mean correlation of filters in different classes' groups (section 4.4, Table 2).
 
-    .. math:: C_{IC} = \frac{1}{C (C - 1) m^2} \sum_c \sum_{c' \ne c} \sum_{k \in A_c} \sum_{k' \in A_{c'}} C_{k,k'}
+        C_IC = sum over c, c' != c, k in A_c, k' in A_c' of C[k, k'] / (C (C - 1) m^2)
 
     A_c holds the m filters with the highest mean activation over the images of class c, the first where several are
     equal. Groups may share filters; such a filter's correlation with itself counts, as the formula says. C counts the

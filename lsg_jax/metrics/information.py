@@ -26,7 +26,8 @@ def mutual_information(features: np.ndarray, labels: np.ndarray, neighbors: int 
       float64[K, C].
 
     Raises:
-      ValueError: where the shapes do not match, there are not two examples, or a value is not what it must be.
+      ValueError: where shapes do not match, there are not two examples, a feature is not finite, or a label is not a
+        whole number of at least 0.
     """
     features, labels = checked(features, labels)
     if len(labels) < 2 or neighbors < 1:

@@ -108,6 +108,7 @@ def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> None
     """SIGTERM or SIGINT: saved within the grace, and the status says which it was."""
     process = start(folder)
     while not heeds_sigterm(process):
+        assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     time.sleep(rng.uniform(0, whole().seconds))
     process.send_signal(number)
@@ -275,8 +276,8 @@ FAULTS = {
     "a file of it truncated": Fault(functools.partial(damage, truncate), 20),
     "a file of it missing": Fault(functools.partial(damage, remove), 20),
     "no room for files": Fault(no_large_files, 20),
-    "the disk is full": Fault(full_disk, 20),
-    "the folder is read-only": Fault(read_only, 20),
+    "the disk is full (root only)": Fault(full_disk, 20),
+    "the folder is read-only (root only)": Fault(read_only, 20),
     "metrics.jsonl cut": Fault(cut_metrics, 20),
     "two processes on one folder": Fault(two_at_once, 10),
     "another number of devices": Fault(other_devices, 3),
