@@ -103,7 +103,7 @@ kernels = st.tuples(st.sampled_from([1, 2, 3, 5]), st.sampled_from([1, 3, 4, 16,
 winograd_kernels = st.tuples(st.just(3), st.sampled_from([16, 32, 48, 64]), st.just(1))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=40)
 @given(
     st.integers(1, 20),
     st.one_of(st.tuples(sizes, kernels), st.tuples(winograd_sizes, winograd_kernels)),
