@@ -1,7 +1,6 @@
 """Two workers that take turns: each runs its task once a turn, alone on the machine, and tells how long it took."""
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +12,8 @@ from statistics import median
 from typing import Any
 
 from tqdm import tqdm
+
+import experiments
 
 PROJECT = Path(__file__).parents[1]
 
@@ -48,9 +49,14 @@ def in_turn(tasks: dict[str, Callable[[], float]], pairs: int) -> dict[str, list
 
 
 @contextmanager
-def worker(script: str, python: str, **order: Any) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """Yields the version of what runs, and a function that runs one turn of ``order`` in a process of its own."""
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+def worker(
+    script: str, python: str, huge_pages: bool = True, **order: Any
+) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Yields the version of what runs, and a function that runs one turn of ``order`` in a process of its own.
+
+    Its memory is on huge pages, as that of the commands is, PyTorch's too, unless ``huge_pages`` is false.
+    """
+    environment = experiments.environment(huge_pages) | {"PYTHONPATH": str(PROJECT)}
     command = [python, "-m", f"benchmarks.{script}", json.dumps(order)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     with (

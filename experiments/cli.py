@@ -33,8 +33,7 @@ def main(command: Callable[[], None]) -> None:
     ours.setLevel(logging.INFO)
     ours.handlers = [logging.StreamHandler()]
     ours.propagate = False
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"programs-{cache.processor()}"))
+    keep_programs()
     try:
         command()
     except Interrupted as stop:
@@ -49,6 +48,13 @@ def main(command: Callable[[], None]) -> None:
         _fail(str(error), status=1)
     except (ValueError, OSError) as error:
         _fail(str(error))
+
+
+def keep_programs() -> None:
+    """Has JAX keep every program that it compiles for the next command, and not only those that took a second."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"programs-{cache.processor()}"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def parse(options: type[_Options], description: str, default: Any = tyro.MISSING_NONPROP) -> _Options:

@@ -4,11 +4,14 @@ import flax.linen as nn
 import jax
 import pytest
 
+from experiments import cli
 from lsg_jax import data, models
 from lsg_jax.config import Config, DataConfig, OptimizerConfig
 from lsg_jax.models.network import Conv, GatedNetwork
 from lsg_jax.models.normalization import BatchNorm
 from lsg_jax.training import loop
+
+cli.keep_programs()
 
 
 class Tiny(GatedNetwork):

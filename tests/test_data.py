@@ -1,6 +1,5 @@
 """Augmentation by brute force, digits, and CIFAR-10 from a tiny folder that the test prepares with TFDS."""
 
-import io
 import shutil
 import subprocess
 import sys
@@ -10,12 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
-from PIL import Image
-from tensorflow_datasets.core import registered
 
 from lsg_jax import data
 from lsg_jax.data import cifar10
+from tests.small_cifar10 import prepare
 
 
 def test_augmented_images_are_windows_of_the_padded_image_or_its_mirror():
@@ -61,44 +58,10 @@ def test_impossible_sizes_are_named(sizes):
         data.load("digits", **sizes)
 
 
-def png(image):
-    encoded = io.BytesIO()
-    Image.fromarray(image).save(encoded, "PNG")
-    encoded.seek(0)
-    return encoded
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
-    with registered.skip_registration():
-
-        class Cifar10(tfds.core.GeneratorBasedBuilder):
-            VERSION = tfds.core.Version("3.0.2")
-            pkg_dir_path = tmp_path_factory.mktemp("package")
-
-            def _info(self):
-                names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-                features = {
-                    "id": tfds.features.Text(),
-                    "image": tfds.features.Image(shape=(32, 32, 3)),
-                    "label": tfds.features.ClassLabel(names=names),
-                }
-                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-            def _split_generators(self, download_manager):
-                return {"train": self._examples(range(20)), "test": self._examples(range(20, 30))}
-
-            def _generate_examples(self, which):
-                return self._examples(which)
-
-            def _examples(self, which):
-                for i in which:
-                    yield i, {"id": str(i), "image": png(images[i]), "label": i % 10}
-
     folder = tmp_path_factory.mktemp("tfds")
-    Cifar10(data_dir=folder, file_format="array_record").download_and_prepare()
-    return folder, images
+    return folder, prepare(folder)
 
 
 def test_cifar10_is_decoded_once_and_a_broken_cache_rebuilt(prepared, monkeypatch):

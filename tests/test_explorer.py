@@ -102,6 +102,25 @@ def test_filters_are_switched_by_mouse_and_by_keys_and_the_accuracies_are_numpys
 
 
 @needs_browser
+def test_arrow_keys_lead_through_the_filters_and_tab_past_them(opened):
+    article = opened.find_element(By.TAG_NAME, "article")
+    buttons = article.find_elements(By.CSS_SELECTOR, ".filters button")
+    article.find_element(By.CLASS_NAME, "on").click()
+    for keys, focused in (
+        ((Keys.TAB,), buttons[0]),
+        ((Keys.ARROW_LEFT,), buttons[0]),
+        ((Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT), buttons[3]),
+        ((Keys.ARROW_LEFT, Keys.SPACE), buttons[2]),
+        ((Keys.TAB,), article.find_element(By.CSS_SELECTOR, "select.filter")),
+    ):
+        webdriver.ActionChains(opened).send_keys(*keys).perform()
+        assert opened.switch_to.active_element == focused
+    webdriver.ActionChains(opened).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
+    assert opened.switch_to.active_element == buttons[2]
+    assert [each.get_attribute("aria-pressed") for each in buttons] == ["true", "true", "false", "true"]
+
+
+@needs_browser
 def test_the_filters_of_the_chosen_class_are_switched_off(opened, networks):
     chosen = int(networks[0].gate.argmax(axis=0)[0])
     name = networks[0].run.class_names[chosen]

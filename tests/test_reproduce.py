@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli, reproduce, results, summarize
+from experiments import cli, publish, reproduce, results, summarize
 from experiments.reproduce import Options, Plan, Training
 from lsg_jax import load_run
 from lsg_jax.config import Config
 
 SMALL = ("--model=resnet8", "--train-examples=128")
+# python -c PLAN ARGUMENTS...: the command with a shorter plan.
+PLAN = f"""
+from experiments import cli, reproduce
+trainings = (reproduce.Training("digits-none", 200, {(*SMALL, "--gate=none")}),)
+reproduce.PLANS["digits"] = reproduce.Plan("digits", trainings)
+cli.main(lambda: reproduce.reproduce(cli.parse(reproduce.Options, "A plan.")))
+"""
 
 
 @pytest.fixture
@@ -35,6 +42,10 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
         asked.append(name)
         if name == "report":  # its own tests are elsewhere
             (arguments[0] / "report.json").write_text('{"networks": ["second"]}')
+        elif name == "publish":
+            publish.publish(publish.Options(*arguments))
+        elif name == "results":
+            results.write(results.Options(folder=Path(arguments[0].removeprefix("--folder="))))
         elif name == "tradeoff":
             assert list(arguments[:2]) == [tmp_path / "results" / "runs" / name for name in ("first", "second")]
             content = {
@@ -81,9 +92,7 @@ def test_a_plan_of_several_seeds_trains_them_together_and_keeps_the_comparison(s
 
 def test_a_plan_that_is_stopped_waits_for_its_training_and_goes_on(tmp_path):
     folders = [f"--runs={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.reproduce", "digits", *folders], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", PLAN, "digits", *folders], stdout=subprocess.PIPE, text=True)
     metrics = tmp_path / "runs" / "digits-none" / "metrics.jsonl"
     while not metrics.exists() or not metrics.read_text():
         assert process.poll() is None
@@ -91,9 +100,9 @@ def test_a_plan_that_is_stopped_waits_for_its_training_and_goes_on(tmp_path):
     process.terminate()
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 143
-    assert "digits-none                0 of 31 epochs" in out
+    assert "digits-none                0 of 200 epochs" in out
     history = load_run(tmp_path / "runs" / "digits-none").history
-    assert 1 <= len(history) < 31
+    assert 1 <= len(history) < 200
 
 
 def test_the_time_left_is_counted_by_hand(small_plan, tmp_path):

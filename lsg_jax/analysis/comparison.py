@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 
 class Interval(NamedTuple):
@@ -34,7 +34,7 @@ def interval(values: np.ndarray) -> Interval:
     mean, count = float(values.mean()), len(values)
     if count == 1:
         return Interval(mean, float("nan"), float("nan"))
-    half = float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    half = float(stdtrit(count - 1, 0.975) * values.std(ddof=1) / np.sqrt(count))
     return Interval(mean, mean - half, mean + half)
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ import numpy as np
 
 from lsg_jax import load_run, models
 from tests.conftest import Tiny
+from tests.small_cifar10 import prepare
 
 PROJECT = Path(__file__).parents[2]
 OPTIONS = ("--model=tiny", "--epochs=7", "--train-examples=320", "--batch-size=64", "--checkpoint-every=1")
@@ -268,6 +270,71 @@ def other_devices(rng: np.random.Generator, folder: Path) -> None:
         assert np.isclose(ours["train_loss"], theirs["train_loss"], rtol=1e-3), (ours, theirs)
 
 
+LOAD = "import sys; from lsg_jax import data; print(data.load('cifar10', sys.argv[1]).digest())"
+
+
+def data_cache(rng: np.random.Generator, folder: Path) -> None:
+    """The decoded data is cut, in part gone, or of other files, and two processes build it again at once."""
+    prepare(folder)
+    source = folder / "cifar10" / "3.0.2"
+
+    def load() -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-c", LOAD, folder], stdout=subprocess.PIPE, text=True)
+
+    expected, _ = load().communicate(timeout=120)
+    (cache,) = source.glob("lsg_jax-*")
+    files = sorted(cache.iterdir())
+    rng.choice([truncate, remove, other_version])(rng, files[rng.integers(len(files))])
+    both = [load() for _ in range(2)]
+    assert [process.communicate(timeout=120)[0] for process in both] == [expected, expected]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(cache.iterdir()) == files
+    assert load().communicate(timeout=120)[0] == expected
+
+
+def other_version(rng: np.random.Generator, file: Path) -> None:
+    """The cache is as if TFDS had prepared the data again since."""
+    file.parent.rename(file.parent.with_name("lsg_jax-cifar10-0123456789abcdef"))
+
+
+def two_hosts(rng: np.random.Generator, folder: Path) -> None:
+    """One of two processes dies: the other ends with a clear error, and both resume. One process: the same curve."""
+    settings = ("--epochs=40", "--checkpoint-every=2")
+    one = start(folder / "one", *settings, env=os.environ | {"JAX_NUM_CPU_DEVICES": "4"})
+    _, said = one.communicate(timeout=300)
+    assert one.returncode == 0, said
+
+    def begin() -> list[subprocess.Popen[str]]:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            joined = (f"--coordinator=localhost:{free.getsockname()[1]}", "--processes=2")
+        env = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+        return [start(folder / "two", *settings, *joined, f"--process={process}", env=env) for process in range(2)]
+
+    metrics = folder / "two" / "metrics.jsonl"
+    both = begin()
+    while not metrics.exists() or not metrics.read_text():
+        assert both[0].poll() is None, both[0].communicate()
+        time.sleep(0.02)
+    time.sleep(rng.uniform(0, 3))
+    dead = int(rng.integers(2))
+    running = both[0].poll() is None
+    both[dead].kill()
+    began = time.monotonic()
+    _, said = both[1 - dead].communicate(timeout=60)
+    assert time.monotonic() - began < 60
+    if running:
+        assert both[1 - dead].returncode not in (0, None)
+        assert "another process has ended" in said or "another task died" in said, said
+    for process in begin():
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    assert len(lines(folder / "two")) == 40
+    for ours, theirs in zip(lines(folder / "two"), lines(folder / "one"), strict=True):
+        assert ours["epoch"] == theirs["epoch"]
+        assert np.isclose(ours["train_loss"], theirs["train_loss"], rtol=1e-3), (ours, theirs)
+
+
 FAULTS = {
     "SIGKILL": Fault(kill, 100),
     "SIGTERM": Fault(functools.partial(warn, signal.SIGTERM), 25),
@@ -280,5 +347,7 @@ FAULTS = {
     "the folder is read-only (root only)": Fault(read_only, 20),
     "metrics.jsonl cut": Fault(cut_metrics, 20),
     "two processes on one folder": Fault(two_at_once, 10),
+    "the decoded data is damaged, and two processes need it": Fault(data_cache, 10),
     "another number of devices": Fault(other_devices, 3),
+    "one of two hosts dies": Fault(two_hosts, 3),
 }
