@@ -1,21 +1,24 @@
-"""``python -m tests.faults``: tries every fault many times and writes ``results/reliability.json``; it resumes."""
+"""``python -m tests.faults``: tries every fault many times. What was tried is kept; stopped, it goes on.
+
+Writes ``results/reliability.json`` and the table in ``docs/run-folder.md``; remove the first to try all again.
+"""
 
 import json
 import os
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks import results
 from experiments import cli, summarize
 from lsg_jax import cache
 from tests.faults.faults import FAULTS
 
-RESULTS = Path("results/reliability.json")
+RESULTS, PAGE = Path("results/reliability.json"), Path("docs/run-folder.md")
 
 
 @dataclass(frozen=True)
@@ -32,25 +35,42 @@ def main() -> None:
         raise ValueError(f"unknown --only {sorted(unknown)[0]!r}; choose among: {', '.join(FAULTS)}")
     mine = [name for name in FAULTS if os.geteuid() == 0 or "root only" not in name]
     for name in options.only or mine:
-        fault, failures = FAULTS[name], []
-        for seed in tqdm(range(fault.tries), name, leave=False, disable=None):
+        found = read().get(name, {"tries": 0, "survived": 0, "failures": []})
+        for seed in tqdm(range(found["tries"], FAULTS[name].tries), name, leave=False, disable=None):
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    fault.survive(np.random.default_rng(seed), Path(folder) / "run")
+                    FAULTS[name].survive(np.random.default_rng(seed), Path(folder) / "run")
+                    found["survived"] += 1
                 except AssertionError as error:
-                    failures.append({"seed": seed, "what": str(error)[:500]})
-        _record(name, {"tries": fault.tries, "survived": fault.tries - len(failures), "failures": failures})
-        print(f"{name}: {fault.tries - len(failures)} of {fault.tries}", flush=True)
+                    found["failures"].append({"seed": seed, "what": str(error)[:500]})
+            found |= {"tries": seed + 1, "revision": results.revision()}
+            write(name, found)
+        print(f"{name}: {found['survived']} of {found['tries']}", flush=True)
 
 
-def _record(name: str, found: dict[str, Any]) -> None:
-    before = json.loads(RESULTS.read_text())["faults"] if RESULTS.is_file() else {}
+def read() -> dict[str, dict[str, Any]]:
+    """Returns what was found of each fault so far."""
+    return json.loads(RESULTS.read_text())["faults"] if RESULTS.is_file() else {}
+
+
+def write(name: str, found: dict[str, Any]) -> None:
+    """Keeps what was found of a fault, and shows it."""
+    every = read() | {name: found}
     content = {
         "command": "python -m tests.faults",
         "versions": summarize.versions(),
-        "faults": {each: found if each == name else before[each] for each in FAULTS if each == name or each in before},
+        "faults": {each: every[each] for each in FAULTS if each in every},
     }
-    cache.publish(RESULTS, partial(Path.write_text, data=json.dumps(content, indent=1) + "\n"))
+    cache.publish(RESULTS, lambda file: file.write_text(json.dumps(content, indent=1) + "\n"))
+    page = summarize.insert(PAGE.read_text(), "reliability", table(content["faults"]))
+    cache.publish(PAGE, lambda file: file.write_text(page))
+
+
+def table(faults: dict[str, dict[str, Any]]) -> str:
+    """Returns the Markdown table."""
+    lines = ["| fault | tries | survived |", "| --- | --- | --- |"]
+    lines += [f"| {name} | {found['tries']} | {found['survived']} |" for name, found in faults.items()]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

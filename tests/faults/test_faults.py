@@ -3,9 +3,42 @@
 import numpy as np
 import pytest
 
-from tests.faults.faults import FAULTS
+from experiments import summarize
+from tests.faults import __main__ as harness
+from tests.faults.faults import FAULTS, Fault
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "a bit of the newest checkpoint flipped", "no room for files"])
 def test_training_survives(name, tmp_path):
     FAULTS[name].survive(np.random.default_rng(1000), tmp_path / "run")
+
+
+def test_what_was_tried_is_what_the_page_shows():
+    page = harness.PAGE.read_text()
+    assert summarize.insert(page, "reliability", harness.table(harness.read())) == page
+
+
+def test_tries_are_kept_and_not_tried_again(monkeypatch, tmp_path):
+    tried = []
+
+    def survive(rng, folder):
+        tried.append(rng.integers(1000))
+        if len(tried) == 2:
+            raise AssertionError("the second")
+        if len(tried) == 3:
+            raise KeyboardInterrupt
+
+    (tmp_path / "page.md").write_text("<!-- reliability -->\n<!-- /reliability -->\n")
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "reliability.json")
+    monkeypatch.setattr(harness, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(harness, "FAULTS", {"one": Fault(survive, 4)})
+    monkeypatch.setattr("sys.argv", ["faults"])
+    with pytest.raises(KeyboardInterrupt):
+        harness.main()
+    assert harness.read()["one"]["tries"] == 2
+    harness.main()
+    assert tried[2:4] == 2 * [np.random.default_rng(2).integers(1000)]
+    found = harness.read()["one"]
+    assert (found["tries"], found["survived"]) == (4, 3)
+    assert found["failures"] == [{"seed": 1, "what": "the second"}]
+    assert "| one | 4 | 3 |" in (tmp_path / "page.md").read_text()
