@@ -129,9 +129,8 @@ PLANS = {
                 ("joint", _JOINT),
                 ("joint-silence=0.5", (*_JOINT, "--silence-weight=0.5")),
                 ("joint-silence=2", (*_JOINT, "--silence-weight=2")),
-                ("joint-silence=4", (*_JOINT, "--silence-weight=4")),
                 ("joint-complement=0.25", (*_JOINT, "--complement-weight=0.25")),
-                ("joint-silence=2-complement=0.25", (*_JOINT, "--silence-weight=2", "--complement-weight=0.25")),
+                ("joint-silence=1-complement=0.25", (*_JOINT, "--silence-weight=1", "--complement-weight=0.25")),
             )
         ),
         kept=False,
