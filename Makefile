@@ -17,7 +17,8 @@ test: .venv/installed-dev check
 docs: .venv/installed-dev
 	.venv/bin/python -m mkdocs build --strict --quiet
 
-# Faults at random moments, a few hundred: hours. Figures go to results/reliability.json.
+# Faults at random moments, a few hundred: hours. What was tried is kept in results/reliability.json and shown in
+# docs/run-folder.md; stopped, it goes on.
 test-faults: .venv/installed-dev
 	.venv/bin/python -m tests.faults
 

@@ -1,20 +1,30 @@
 """The commands, one file each: arguments, defaults and calls."""
 
+import contextlib
 import os
 import signal
 import sys
 
-HUGE_PAGES = "glibc.malloc.hugetlb"
+_HUGE_PAGES = "glibc.malloc.hugetlb"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def environment(huge_pages: bool = True) -> dict[str, str]:
     """Returns the environment in which glibc, as a process starts, puts large arrays on huge pages or does not.
 
-    Linux commonly gives them only to those who ask, and training's arrays, a few hundred MB that are written anew every
-    few steps, are slower on small ones (README, "Speed"). Where the C library is another, it makes no difference.
+    Linux commonly gives them only to those who ask. Where the C library is another, it makes no difference.
     """
-    others = [each for each in os.environ.get("GLIBC_TUNABLES", "").split(":") if each and HUGE_PAGES not in each]
-    return os.environ | {"GLIBC_TUNABLES": ":".join([*others, f"{HUGE_PAGES}={int(huge_pages)}"])}
+    others = [each for each in os.environ.get("GLIBC_TUNABLES", "").split(":") if each and _HUGE_PAGES not in each]
+    return os.environ | {"GLIBC_TUNABLES": ":".join([*others, f"{_HUGE_PAGES}={int(huge_pages)}"])}
+
+
+def _with_huge_pages() -> None:
+    """Starts this command once more, with huge pages; signals wait meanwhile, and are heeded by the handlers below."""
+    if _HUGE_PAGES in os.environ.get("GLIBC_TUNABLES", "") or "huge_pages" in sys._xoptions:
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    with contextlib.suppress(OSError):  # then without them
+        os.execve(sys.executable, [sys.executable, "-X", "huge_pages", *sys.orig_argv[1:]], environment())
 
 
 def _leave(number: int, _: object) -> None:
@@ -25,7 +35,9 @@ def _leave(number: int, _: object) -> None:
 # While Python looks for the module of ``python -m experiments.NAME``, argv[0] is "-m". A signal that comes while the
 # libraries are imported or the run is set up would otherwise end in a traceback, or be swallowed by a library.
 if sys.argv[0] == "-m":
-    if sys.platform == "linux" and HUGE_PAGES not in os.environ.get("GLIBC_TUNABLES", ""):
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment())
-    for each in (signal.SIGINT, signal.SIGTERM):
+    if sys.platform == "linux":
+        _with_huge_pages()
+    for each in _SIGNALS:
         signal.signal(each, _leave)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -54,7 +54,7 @@ def keep_programs() -> None:
     """Has JAX keep every program that it compiles for the next command, and not only those that took a second."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache.folder() / f"programs-{cache.processor()}"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def parse(options: type[_Options], description: str, default: Any = tyro.MISSING_NONPROP) -> _Options:

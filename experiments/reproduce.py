@@ -94,6 +94,12 @@ PLANS = {
             Training("finetune-silence", 10, (*_LEARNED, "--silence-weight=2"), "finetune-none"),
             Training("finetune-complement", 10, (*_LEARNED, "--complement-weight=1"), "finetune-none"),
             Training("finetune-both", 10, (*_LEARNED, "--silence-weight=2", "--complement-weight=1"), "finetune-none"),
+            Training(
+                "finetune-joint",
+                10,
+                (*_TUNED, *_JOINT, "--silence-weight=0.5", "--complement-weight=0.1"),
+                "finetune-none",
+            ),
         ),
         compared=True,
     ),

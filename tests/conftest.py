@@ -1,17 +1,24 @@
 """A network small enough to be followed by hand, known to every test as ``tiny``, and runs of it."""
 
+import os
+from pathlib import Path
+
 import flax.linen as nn
 import jax
 import pytest
 
-from experiments import cli
-from lsg_jax import data, models
+from lsg_jax import cache, data, models
 from lsg_jax.config import Config, DataConfig, OptimizerConfig
 from lsg_jax.models.network import Conv, GatedNetwork
 from lsg_jax.models.normalization import BatchNorm
 from lsg_jax.training import loop
 
-cli.keep_programs()
+# What tests compile is kept for the commands that they start and for the next time, but not among the user's programs.
+PROGRAMS = Path(__file__).parents[1] / "build" / f"programs-{cache.processor()}"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 class Tiny(GatedNetwork):

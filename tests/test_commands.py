@@ -202,3 +202,27 @@ def test_digits_default_learns_a_sparse_gate(monkeypatch, tmp_path):
     run_ = load_run(tmp_path)
     assert run_.history[-1]["test_accuracy"] >= 0.98
     assert float(np.mean(run_.gate)) <= 0.12
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the tunables are those of Linux's C library")
+@pytest.mark.parametrize(
+    ("given", "scrubbed", "starts"),
+    [
+        ("", False, ["", "glibc.malloc.hugetlb=1"]),
+        ("glibc.malloc.check=0", False, ["glibc.malloc.check=0", "glibc.malloc.check=0:glibc.malloc.hugetlb=1"]),
+        ("glibc.malloc.hugetlb=0", False, ["glibc.malloc.hugetlb=0"]),
+        ("", True, ["", "glibc.malloc.hugetlb=1"]),
+    ],
+)
+def test_a_command_starts_once_more_for_huge_pages(tmp_path, given, scrubbed, starts):
+    told = tmp_path / "told"
+    lines = ["import os, sys", f"open({str(told)!r}, 'a').write(os.environ.get('GLIBC_TUNABLES', '') + '\\n')"]
+    lines += ["os.environ.pop('GLIBC_TUNABLES', None)"] if scrubbed else []
+    lines += ["sys.warnoptions == ['ignore'] or sys.exit('options are lost')"]
+    (tmp_path / "sitecustomize.py").write_text("\n".join(lines))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "GLIBC_TUNABLES": given}
+    command = [sys.executable, "-W", "ignore", "-m", "experiments.reproduce", "--nosuch"]
+    done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert told.read_text().splitlines() == starts

@@ -90,7 +90,7 @@ def test_a_plan_of_several_seeds_trains_them_together_and_keeps_the_comparison(s
     assert list(asked[2][1:5]) == runs
 
 
-def test_a_plan_that_is_stopped_waits_for_its_training_and_goes_on(tmp_path):
+def test_a_plan_that_is_stopped_waits_until_its_training_is_saved(tmp_path):
     folders = [f"--runs={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
     process = subprocess.Popen([sys.executable, "-c", PLAN, "digits", *folders], stdout=subprocess.PIPE, text=True)
     metrics = tmp_path / "runs" / "digits-none" / "metrics.jsonl"

@@ -5,6 +5,8 @@ Writes ``results/reliability.json`` and the table in ``docs/run-folder.md``; rem
 
 import json
 import os
+import signal
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from tqdm import tqdm
 from benchmarks import results
 from experiments import cli, summarize
 from lsg_jax import cache
-from tests.faults.faults import FAULTS
+from tests.faults.faults import FAULTS, Fault, end_all
 
 RESULTS, PAGE = Path("results/reliability.json"), Path("docs/run-folder.md")
 
@@ -30,22 +32,38 @@ class Options:
 
 
 def main() -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):  # what was mounted and started is ended first
+        signal.signal(each, lambda number, _: sys.exit(128 + number))
     options = cli.parse(Options, __doc__ or "")
     if unknown := set(options.only) - set(FAULTS):
         raise ValueError(f"unknown --only {sorted(unknown)[0]!r}; choose among: {', '.join(FAULTS)}")
+    revision = results.revision().removesuffix("-dirty")  # which the harness's own files make it
     mine = [name for name in FAULTS if os.geteuid() == 0 or "root only" not in name]
     for name in options.only or mine:
-        found = read().get(name, {"tries": 0, "survived": 0, "failures": []})
+        found = read().get(name, {"tries": 0, "survived": 0, "failures": [], "revisions": []})
         for seed in tqdm(range(found["tries"], FAULTS[name].tries), name, leave=False, disable=None):
-            with tempfile.TemporaryDirectory() as folder:
-                try:
-                    FAULTS[name].survive(np.random.default_rng(seed), Path(folder) / "run")
-                    found["survived"] += 1
-                except AssertionError as error:
-                    found["failures"].append({"seed": seed, "what": str(error)[:500]})
-            found |= {"tries": seed + 1, "revision": results.revision()}
+            if failure := attempt(FAULTS[name], seed):
+                found["failures"].append({"seed": seed, "what": failure})
+            else:
+                found["survived"] += 1
+            found["tries"] = seed + 1
+            found["revisions"] = sorted({*found["revisions"], revision})
             write(name, found)
         print(f"{name}: {found['survived']} of {found['tries']}", flush=True)
+    if any(found["failures"] for found in read().values()):
+        sys.exit(1)
+
+
+def attempt(fault: Fault, seed: int) -> str:
+    """Returns why a fault was not survived, '' where it was."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            fault.survive(np.random.default_rng(seed), Path(folder) / "run")
+        except Exception as error:  # a run that cannot be opened, a process that hangs, ...
+            return f"{type(error).__name__}: {error}"[:500]
+        finally:
+            end_all()
+    return ""
 
 
 def read() -> dict[str, dict[str, Any]]:
