@@ -51,7 +51,7 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
 
     Raises ValueError where there is no control, or a network differs from it in more than the gate's settings.
     """
-    settings = [network.run.config.settings() for network in networks]
+    settings = list(map(_settings, networks))
     if not any(each["gate"] == "none" for each in settings):
         raise ValueError("none of the runs was trained with --gate=none: there is no control to compare with")
     for name in settings[0]:
@@ -76,6 +76,14 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
         if missing := sorted(set(seeds) - set(found["none"])):
             raise ValueError(f"{arm} has seed {missing[0]}, and the control has not; train it with --gate=none")
     return found
+
+
+def _settings(network: Network) -> dict[str, Any]:
+    """Returns a network's settings, without its weight of the sparsity term where that is the default for it."""
+    config = network.run.config
+    unset = dataclasses.replace(config, lsg=dataclasses.replace(config.lsg, sparsity_weight=None))
+    default = unset.resolve(len(network.dataset.train.labels), *network.run.gate.shape)
+    return config.settings() | ({"sparsity-weight": None} if default == config else {})
 
 
 def _usual(name: str, values: list[Any]) -> Any:

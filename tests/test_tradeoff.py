@@ -102,6 +102,21 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     assert "none, 2 seeds" in capsys.readouterr().out
 
 
+def test_a_default_weight_of_sparsity_names_no_arm(runs):
+    networks = [claims.open_networks(runs / name, None, None)[0] for name in ("lsg0", "plain0")]
+    config = networks[0].run.config
+    unset = dataclasses.replace(config, scheme="joint", lsg=dataclasses.replace(config.lsg, sparsity_weight=None))
+    joint = unset.resolve(128, 10, 4)
+    assert joint.lsg.sparsity_weight != config.lsg.sparsity_weight
+    chosen = dataclasses.replace(joint, lsg=dataclasses.replace(joint.lsg, sparsity_weight=3.0))
+    changed = [
+        dataclasses.replace(networks[0], run=dataclasses.replace(networks[0].run, config=each))
+        for each in (joint, chosen)
+    ]
+    found = ["none", "learned", "learned, scheme joint", "learned, scheme joint, sparsity-weight 3"]
+    assert list(tradeoff.arms([*networks, *changed])) == found
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
