@@ -71,7 +71,7 @@ reproduce: .venv/installed
 results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.summarize --name=cifar10 \
 		results/runs/cifar10-none results/runs/cifar10-learned
-	.venv/bin/python -m experiments.results --readme cifar10-learned effects-finetune effects-seeds
+	.venv/bin/python -m experiments.results --readme cifar10-learned effects-finetune effects-weights effects-seeds
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-none --output=results/figures/gates.png
 	for claim in masking localization correlation; do \
