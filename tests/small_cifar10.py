@@ -1,5 +1,6 @@
 """A TFDS folder with a CIFAR-10 of 30 images."""
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -45,5 +46,7 @@ def prepare(folder: Path) -> np.ndarray:
                 for i in which:
                     yield i, {"id": str(i), "image": png(images[i]), "label": i % 10}
 
-    Cifar10(data_dir=folder, file_format="array_record").download_and_prepare()
+    quiet = io.StringIO()
+    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        Cifar10(data_dir=folder, file_format="array_record").download_and_prepare()
     return images

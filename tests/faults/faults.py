@@ -79,7 +79,9 @@ def end_all() -> None:
     while started:
         process = started.pop()
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def finish(folder: Path, *options: str) -> str:
@@ -299,7 +301,8 @@ def data_cache(how: Callable[[np.random.Generator, Path], None], rng: np.random.
     source = folder / "cifar10" / "3.0.2"
 
     def load() -> subprocess.Popen[str]:
-        return subprocess.Popen([sys.executable, "-c", LOAD, folder], stdout=subprocess.PIPE, text=True)
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        return subprocess.Popen([sys.executable, "-c", LOAD, folder], **pipes)
 
     expected, _ = load().communicate(timeout=120)
     (cache,) = source.glob("lsg_jax-*")
