@@ -159,7 +159,7 @@ def main() -> None:
     for name, found in measure(options):
         kept[name] = found | {"command": command, "revision": results.revision()}
         measured = {"comparisons": {each: kept[each] for each in TITLES if each in kept}}
-        results.write("cpu", measured, table(measured) if set(kept) == set(TITLES) else None)
+        results.write("cpu", measured, table(measured) if {"matrix-product", "epoch"} <= set(kept) else None)
 
 
 if __name__ == "__main__":
