@@ -1,5 +1,6 @@
 """The commands, one file each: arguments, defaults and calls."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -27,6 +28,11 @@ def _with_huge_pages() -> None:
         os.execve(sys.executable, [sys.executable, "-X", "huge_pages", *sys.orig_argv[1:]], environment())
 
 
+def _ignore_signals() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _leave(number: int, _: object) -> None:
     os.write(2, b"stopped; what was saved is kept\n")
     os._exit(128 + number)
@@ -39,5 +45,6 @@ if sys.argv[0] == "-m":
         _with_huge_pages()
     for each in _SIGNALS:
         signal.signal(each, _leave)
+    atexit.register(_ignore_signals)  # the command has ended, and Python, which takes a second to, ends with its status
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

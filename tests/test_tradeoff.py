@@ -103,18 +103,20 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
 
 
 def test_a_default_weight_of_sparsity_names_no_arm(runs):
-    networks = [claims.open_networks(runs / name, None, None)[0] for name in ("lsg0", "plain0")]
-    config = networks[0].run.config
-    unset = dataclasses.replace(config, scheme="joint", lsg=dataclasses.replace(config.lsg, sparsity_weight=None))
-    joint = unset.resolve(128, 10, 4)
-    assert joint.lsg.sparsity_weight != config.lsg.sparsity_weight
-    chosen = dataclasses.replace(joint, lsg=dataclasses.replace(joint.lsg, sparsity_weight=3.0))
-    changed = [
-        dataclasses.replace(networks[0], run=dataclasses.replace(networks[0].run, config=each))
-        for each in (joint, chosen)
-    ]
+    network = claims.open_networks(runs / "lsg0", None, None)[0]
+    longer = dataclasses.replace(network.run.config.optimizer, epochs=31)
+
+    def trained(gate, scheme="alternate", weight=None):
+        lsg = GateConfig(sparsity_weight=weight)
+        config = dataclasses.replace(network.run.config, gate=gate, scheme=scheme, optimizer=longer, lsg=lsg)
+        run = dataclasses.replace(network.run, config=config.resolve(128, 10, 4))
+        return dataclasses.replace(network, run=run)
+
+    networks = [trained("none"), trained("learned"), trained("learned", "joint"), trained("learned", "joint", 3.0)]
+    weights = [each.run.config.lsg.sparsity_weight for each in networks]
+    assert len(set(weights)) == 4
     found = ["none", "learned", "learned, scheme joint", "learned, scheme joint, sparsity-weight 3"]
-    assert list(tradeoff.arms([*networks, *changed])) == found
+    assert list(tradeoff.arms(networks)) == found
 
 
 @pytest.mark.parametrize(
