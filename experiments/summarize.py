@@ -65,8 +65,8 @@ def gather(runs: tuple[Path, ...], by: tuple[str, ...]) -> dict[str, Any]:
 
 
 def command(config: Config) -> str:
-    """Returns the command that trains a run of ``config``, every setting written out."""
-    settings = config.settings()
+    """Returns the command that trains a run of ``config``, every setting written out, but of --init the name alone."""
+    settings = config.settings() | {"init": config.init and config.init.name}
     flags = [f"--{name}={value}" for name, value in settings.items() if value is not None and name != "dataset"]
     return shlex.join(["python", "-m", f"experiments.{settings['dataset']}", *flags])
 

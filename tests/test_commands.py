@@ -204,6 +204,12 @@ def test_digits_default_learns_a_sparse_gate(monkeypatch, tmp_path):
     assert float(np.mean(run_.gate)) <= 0.12
 
 
+def test_a_stated_command_names_no_folder_of_the_machine():
+    started = summarize.command(Config(init=Path("/home/someone/resnet20.th")))
+    assert "--init=resnet20.th " in started
+    assert "--init" not in summarize.command(Config())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the tunables are those of Linux's C library")
 @pytest.mark.parametrize(
     ("given", "scrubbed", "starts"),
