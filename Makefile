@@ -69,9 +69,12 @@ reproduce: .venv/installed
 
 # The tables and pictures of the README that come from those runs, which the repository holds: 2 minutes.
 results-cifar10: .venv/installed
-	.venv/bin/python -m experiments.summarize --name=cifar10 \
-		results/runs/cifar10-none results/runs/cifar10-learned
-	.venv/bin/python -m experiments.results --readme cifar10-learned effects-finetune effects-weights effects-seeds
+	.venv/bin/python -m experiments.summarize --name=cifar10 --by gate scheme -- results/runs/cifar10-none \
+		results/runs/cifar10-learned results/runs/cifar10-joint results/runs/cifar10-fixed
+	.venv/bin/python -m experiments.convergence --run=results/runs/cifar10-joint \
+		--against=results/runs/cifar10-learned --output=results/figures $(CIFAR10)
+	.venv/bin/python -m experiments.results --readme cifar10-learned convergence effects-finetune effects-weights \
+		effects-seeds
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-none --output=results/figures/gates.png
 	for claim in masking localization correlation; do \

@@ -58,6 +58,7 @@ _GENTLE = "--gate-loss-weight=0.1"  # README, "Measured": chosen on held-out ima
 _TUNED = ("--learning-rate=0.02",)
 _LEARNED = ("--gate=learned", *_TUNED)
 _JOINT = ("--gate=learned", "--scheme=joint")
+_JOINT_COSTS = (*_JOINT, *_TUNED, "--silence-weight=0.5", "--complement-weight=0.1")
 _HELD_OUT = ("--holdout=5000", "--train-examples=20000")
 _FROM_A_CHECKPOINT = ("finetune", "weights")
 PLANS = {
@@ -75,8 +76,7 @@ PLANS = {
             Training("cifar10-none", 31, ("--gate=none",)),
             Training("cifar10-learned", 31, ("--gate=learned", _GENTLE), "cifar10-none", attack_images=attacks.IMAGES),
             Training("cifar10-fixed", 31, ("--gate=fixed", _GENTLE), "cifar10-none"),
-            Training("cifar10-alternating", 16, ("--gate=learned", _GENTLE)),
-            Training("cifar10-joint", 16, ("--gate=learned", _GENTLE, "--scheme=joint"), "cifar10-alternating"),
+            Training("cifar10-joint", 31, (*_JOINT, _GENTLE), "cifar10-none"),
             Training("cifar10-no-sparsity", 16, ("--gate=learned", _GENTLE, "--sparsity-weight=0")),
             Training("cifar10-none-longer", 10, ("--gate=none", *_TUNED), start="cifar10-none"),
             Training(
@@ -94,11 +94,11 @@ PLANS = {
             Training("finetune-silence", 10, (*_LEARNED, "--silence-weight=2"), "finetune-none"),
             Training("finetune-complement", 10, (*_LEARNED, "--complement-weight=1"), "finetune-none"),
             Training("finetune-both", 10, (*_LEARNED, "--silence-weight=2", "--complement-weight=1"), "finetune-none"),
-            Training(
-                "finetune-joint",
-                10,
-                (*_TUNED, *_JOINT, "--silence-weight=0.5", "--complement-weight=0.1"),
-                "finetune-none",
+            Training("finetune-joint", 10, _JOINT_COSTS, "finetune-none"),
+            *(
+                Training(f"finetune-{name}-seed{seed}", 10, (*options, f"--seed={seed}"))
+                for seed in (1, 2)
+                for name, options in (("none", ("--gate=none", *_TUNED)), ("joint", _JOINT_COSTS))
             ),
         ),
         compared=True,

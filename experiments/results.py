@@ -49,8 +49,8 @@ class Options:
     folder: Path = Path("results")
     """The folder that holds runs/ and gets README.md."""
     readme: tuple[str, ...] = ()
-    """Runs with a report and comparisons (tradeoff-..., or effects-... in short) whose table goes into ./README.md too,
-    between marks of that name."""
+    """Runs with a report, comparisons (tradeoff-..., or effects-... in short) and claims (the numbers of
+    figures/CLAIM.json) whose table goes into ./README.md too, between marks of that name."""
 
 
 def rows(report: dict[str, Any]) -> list[Row]:
@@ -179,7 +179,25 @@ def page(folder: Path) -> str:
             f"![Effect and accuracy of each arm, less the control's]({file.stem}.png)\n",
             arms_table(content),
         ]
+    if (claim := folder / "figures" / "convergence.json").is_file():
+        content = json.loads(claim.read_text())
+        lines += [
+            f"\n## {content['title']}\n",
+            f"{content['caption']}\n",
+            "![Curves of training](figures/convergence.png)\n",
+            numbers_table(content["numbers"]),
+        ]
     return "\n".join(lines) + "\n"
+
+
+def numbers_table(numbers: dict[str, Any]) -> str:
+    """Returns the table of the numbers that a claim's command wrote: a row a number, and each network's in a column."""
+    lines = ["| | " + " | ".join(numbers) + " |", "| --- " * (1 + len(numbers)) + "|"]
+    for name in next(iter(numbers.values())):
+        values = [found[name] for found in numbers.values()]
+        cells = [f"{value:.4f}" if isinstance(value, float) else str(value) for value in values]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def arms_table(content: dict[str, Any]) -> str:
@@ -268,7 +286,9 @@ def beside(place: tuple[str, ...], claims: dict[str, Any], network: str) -> dict
 
 
 def readme_table(folder: Path, name: str) -> str:
-    """Returns the README's table ``name``: that of a run with a report, or of a comparison. Raises ValueError."""
+    """Returns the README's table ``name``: that of a run with a report, a comparison or a claim. Raises ValueError."""
+    if (claim := folder / "figures" / f"{name}.json").is_file():
+        return numbers_table(json.loads(claim.read_text())["numbers"])
     for kind, table in (("tradeoff-", arms_table), ("effects-", effects_table)):
         if name.startswith(kind) and (file := folder / f"tradeoff-{name.removeprefix(kind)}.json").is_file():
             return table(json.loads(file.read_text()))

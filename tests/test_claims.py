@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import attacks, claims, cli, gates, masking, ownership, report, results, table1
+from experiments import attacks, claims, cli, convergence, gates, masking, ownership, report, results, table1
 from lsg_jax import data, load_run, save_run
 
 
@@ -96,11 +96,17 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     found = {each.name: {"numbers": each.numbers} for each in (measure(networks) for measure in report.MEASURES)}
     found["similarity"]["numbers"]["learned"]["true positives"]["share on the diagonal"] = float("nan")
     file.write_text(claims.to_json({"networks": ["learned", "none"], "claims": found}))
+    claims.write(convergence.measure(networks), tmp_path / "figures")
     results.write(results.Options(tmp_path))
-    (line,) = (line for line in (tmp_path / "README.md").read_text().splitlines() if "true positives" in line)
+    page = (tmp_path / "README.md").read_text()
+    ours, control = (each.run.history[-1]["test_accuracy"] for each in networks)
+    head = "| | learned | none |\n| --- | --- | --- |\n| epochs | 4 | 4 |\n"
+    assert f"{head}| accuracy, last epoch | {ours:.4f} | {control:.4f} |" in page
+    assert results.readme_table(tmp_path, "convergence") in page
+    (line,) = (line for line in page.splitlines() if "true positives" in line)
     assert line.endswith("| no images to tell by |")
     assert "|  |" in line
-    assert "attack" not in (tmp_path / "README.md").read_text()
+    assert "attack" not in page
 
 
 @pytest.mark.parametrize(("high", "said"), [(0.19, "yes"), (0.21, "intervals overlap")])
