@@ -46,5 +46,4 @@ if sys.argv[0] == "-m":
     for each in _SIGNALS:
         signal.signal(each, _leave)
     atexit.register(_ignore_signals)  # the command has ended, and Python, which takes a second to, ends with its status
-    if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -1,7 +1,7 @@
 """Writes results/README.md from the runs in results/runs: each claim, the paper's figure, ours, and the control's."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments import attacks, cli, paper, summarize
 from lsg_jax import cache
+from lsg_jax.config import Config
 
 _HEAD = """# Results
 
@@ -88,7 +89,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             lambda ours, control: ours < control,
         ),
         Row(
-            f"{masked}: its recall is lost",
+            f"{masked}: more of its recall is lost",
             "all of it, against some",
             ("masking", masked, "recall lost by these classes"),
             lambda ours, control: ours > control,
@@ -100,7 +101,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             lambda ours, control: abs(ours) < 0.02,
         ),
         Row(
-            "true positives resemble their gate row (share on the diagonal)",
+            "true positives resemble their gate row more (share on the diagonal)",
             "significantly",
             ("similarity", "true positives", "share on the diagonal"),
             lambda ours, control: ours > control,
@@ -132,7 +133,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             lambda ours, control: ours < control,
         ),
         Row(
-            "cluster centres look like the gate (cosine)",
+            "cluster centres look more like the gate (cosine)",
             "almost the same",
             ("clustering", "cosine to the class's gate row"),
             lambda ours, control: ours > control,
@@ -161,7 +162,7 @@ def page(folder: Path) -> str:
     comparisons = sorted(folder.glob("tradeoff-*.json"))
     if not paths and not comparisons:
         raise ValueError(f"{folder / 'runs'} holds no runs; copy some with experiments.publish")
-    heads = ("run", "data", "model", "gate", "lambda", "epochs", "seed", *summarize.MEASURES.values())
+    heads = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values())
     lines = [_HEAD, "## Runs\n", "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *map(_run_line, paths)]
     for path in paths:
         if (report := _report(path)) is not None and len(report["networks"]) == 2:
@@ -242,10 +243,25 @@ def _run_line(path: Path) -> str:
     config = json.loads((path / "config.json").read_text())
     last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
     cells = [f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"]]
-    cells += ["" if config["gate"] == "none" else f"{config['lsg']['gate_loss_weight']:g}"]
+    cells += ["; ".join(_settings(Config.from_json(config)))]
     cells += [str(last["epoch"] + 1), str(config["seed"])]
     cells += [f"{last[name]:.4f}" for name in summarize.MEASURES]
     return "| " + " | ".join(cells) + " |"
+
+
+def _settings(config: Config) -> Iterator[str]:
+    """Yields what tells runs of a data set, model and gate apart, but for the number of epochs and the seed."""
+    if config.gate != "none":
+        yield f"lambda {config.lsg.gate_loss_weight:g}"
+        if config.gate == "learned" and config.lsg.sparsity_weight == 0:
+            yield "a 0"
+    if config.scheme == "joint":
+        yield "joint"
+    for name in ("silence_weight", "complement_weight"):
+        if weight := getattr(config.lsg, name):
+            yield f"{name.replace('_', ' ')} {weight:g}"
+    if config.init is not None:
+        yield f"from {config.init.name}"
 
 
 def _report(path: Path) -> dict[str, Any] | None:

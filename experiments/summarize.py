@@ -1,16 +1,13 @@
 """Gathers finished runs into results/NAME.json and a table in the README, with means and standard deviations."""
 
 import json
-import platform
 import re
 import shlex
 import sys
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import tyro
 
@@ -24,7 +21,6 @@ MEASURES = {
     "test_cross_entropy": "cross entropy, STD path (nats)",
     "density": "gate density",
 }
-PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class Options:
 
 
 def gather(runs: tuple[Path, ...], by: tuple[str, ...]) -> dict[str, Any]:
-    """Returns each run's command and last metric line, and mean and standard deviation (n - 1) per group of runs."""
+    """Returns each run's command, environment and last line, and mean and standard deviation (n - 1) by group."""
     described: list[dict[str, Any]] = []
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     alike: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -54,7 +50,7 @@ def gather(runs: tuple[Path, ...], by: tuple[str, ...]) -> dict[str, Any]:
         if len(run.history) != settings["epochs"]:
             raise ValueError(f"{path} has {len(run.history)} of {settings['epochs']} epochs; finish it first")
         last = run.history[-1]
-        described.append({"command": command(run.config), "last": last})
+        described.append({"command": command(run.config), "environment": run.environment, "last": last})
         group = tuple(settings[name] for name in by)
         others = {name: value for name, value in settings.items() if name != "seed"}
         if others != alike.setdefault(group, others):
@@ -69,11 +65,6 @@ def command(config: Config) -> str:
     settings = config.settings() | {"init": config.init and config.init.name}
     flags = [f"--{name}={value}" for name, value in settings.items() if value is not None and name != "dataset"]
     return shlex.join(["python", "-m", f"experiments.{settings['dataset']}", *flags])
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions that figures depend on, by package."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def _statistics(by: tuple[str, ...], values: tuple[Any, ...], chosen: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,8 +109,6 @@ def write(options: Options) -> None:
         raise ValueError("there is no README.md here; run this in the project's folder")
     summary = gather(options.runs, options.by)
     summary["command"] = "python -m experiments.summarize " + shlex.join(sys.argv[1:])
-    summary["versions"] = versions()
-    summary["device"] = jax.devices()[0].device_kind
     page = insert(readme.read_text(), options.name, table(summary))
     file = Path("results") / f"{options.name}.json"
     file.parent.mkdir(exist_ok=True)

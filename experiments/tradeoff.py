@@ -21,6 +21,7 @@ from experiments.claims import Network
 from experiments.results import Row
 from lsg_jax import cache, plots
 from lsg_jax.analysis.comparison import Compared, Interval, compare
+from lsg_jax.checkpoint import environment
 from lsg_jax.config import Config, GateConfig
 
 ARM = ("gate", "scheme", *(field.name.replace("_", "-") for field in dataclasses.fields(GateConfig)))
@@ -107,9 +108,9 @@ def write(options: Options) -> None:
     effects = {row.effect: row.claim for row in rows if row.effect is not None}
     content = {
         "command": shlex.join(["python", "-m", "experiments.tradeoff", *map(str, options.runs)]),
-        "versions": summarize.versions(),
+        "environment": environment(),
         "runs": {
-            str(path): summarize.command(network.run.config)
+            str(path): {"command": summarize.command(network.run.config), "environment": network.run.environment}
             for path, network in zip(options.runs, networks, strict=True)
         },
         "claims": {row.claim: row.paper for row in rows},

@@ -4,11 +4,13 @@ import hashlib
 import itertools
 import json
 import logging
+import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from lsg_jax.data import Dataset, normalize
 # Of what a checkpoint means; 1 had other strided convolutions (XLA's 'SAME'), and did not say so.
 _FORMAT = 2
 _DIGESTS = "digests.json"
+_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 _BATCH = 500
 
 
@@ -184,6 +187,12 @@ def _only_errors(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(level)
 
 
+def environment() -> dict[str, str]:
+    """Returns what figures depend on beside settings and data: versions, by package, and the kind of device."""
+    packages = {name: version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **packages, "device": jax.devices()[0].device_kind}
+
+
 def describe(config: Config, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
     """Returns the ``run`` item: all that rebuilding the model needs beside its arrays."""
     data = {
@@ -193,7 +202,8 @@ def describe(config: Config, dataset: Dataset, history: list[dict[str, Any]]) ->
         "std": list(dataset.std),
         "digest": dataset.digest(),
     }
-    return {"format": _FORMAT, "config": config.to_json(), "data": data, "history": history}
+    run = {"format": _FORMAT, "config": config.to_json(), "data": data, "history": history}
+    return run | {"environment": environment()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +219,7 @@ class Run:
       image_shape: (H, W, channels) of the images it was trained on.
       history: the metric lines, a dictionary an epoch.
       mean, std: the input normalisation per channel, of images scaled to [0, 1].
+      environment: the versions and the kind of device that it was trained with; empty where that is not known.
     """
 
     config: Config
@@ -220,6 +231,7 @@ class Run:
     history: list[dict[str, Any]] = field(repr=False)
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
 
     def logits(self, images: Any, labels: Any = None) -> np.ndarray:
         """Returns f32[N, C] of the STD path, or of the LSG path where labels i32[N] are given.
@@ -311,6 +323,7 @@ def save_run(run: Run, path: str | Path) -> None:
         checkpoints = Checkpoints(folder / "checkpoints")
         data = {name: list(getattr(run, name)) for name in ("class_names", "image_shape", "mean", "std")}
         described = {"format": _FORMAT, "config": config.to_json(), "data": data, "history": run.history}
+        described["environment"] = run.environment
         variables = {"params": run.params, "batch_stats": run.batch_stats, "gate": run.gate}
         checkpoints.save(len(run.history), variables, None, described, run.history[-1] if run.history else None)
         checkpoints.close()
@@ -367,4 +380,5 @@ def load_run(path: str | Path) -> Run:
         run["history"],
         tuple(data["mean"]),
         tuple(data["std"]),
+        run.get("environment", {}),
     )

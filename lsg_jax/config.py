@@ -83,7 +83,7 @@ class OutputConfig:
     checkpoint_every: int = 1
     """Epochs between checkpoints."""
     seeds: int = 1
-    """Train so many seeds, from --seed on, as one program; each has its own run folder, seedN in this one."""
+    """How many seeds to train as one program, --seed and those after it; each has a run folder, seedN in this one."""
     coordinator: str | None = None
     """On several hosts, the same command on each: HOST:PORT of process 0, or auto (SLURM, Open MPI, TPU pods)."""
     processes: int | None = None
@@ -102,7 +102,7 @@ class Config:
     """Start from the weights of this run folder, or of this PyTorch checkpoint (.safetensors, .th, .pt, .pth), of the
     same --model. The normalisation that goes with them, for a checkpoint ImageNet's, replaces the data set's."""
     gate: str = "learned"
-    """The gate: learned, fixed (appendix C), tightened (section 3.3: that of the run --init, held fast), or none."""
+    """The gate: learned, fixed (appendix C), tightened (section 3.3: that of the run --init, kept fixed), or none."""
     scheme: str = "alternate"
     """alternate (Algorithm 1) or joint (equation 3 in every batch)."""
     precision: str = "float32"
@@ -150,6 +150,11 @@ class Config:
         _require(0 <= self.optimizer.momentum < 1, "momentum", self.optimizer.momentum, "in [0, 1)")
         for name, entry in (("gate-init", self.lsg.gate_init), ("tighten-threshold", self.lsg.tighten_threshold)):
             _require(0 < entry <= 1, name, entry, "in (0, 1]")
+        if self.gate == "none":
+            why = "with --gate=none, which has no gated epochs"
+            _require(self.scheme == "alternate", "scheme", self.scheme, f"alternate {why}")
+            _require(not self.lsg.silence_weight, "silence-weight", self.lsg.silence_weight, f"0 {why}")
+            _require(not self.lsg.complement_weight, "complement-weight", self.lsg.complement_weight, f"0 {why}")
         if self.gate == "tightened" and self.init is None:
             raise ValueError("--gate=tightened needs --init RUN, a run with a learned gate to tighten")
         processes, process = self.run.processes, self.run.process
@@ -182,22 +187,18 @@ class Config:
         if weight is None and self.gate != "learned":
             weight = 0.0
         elif weight is None:
-            gated = schedule.gated_epochs(
-                self.optimizer.epochs,
-                gate=self.gate,
-                scheme=self.scheme,
-                period=self.lsg.period,
-                phase=self.lsg.phase,
-            )
-            weight = schedule.sparsity_weight(
-                gated * (num_examples // batch_size), self.lsg.gate_learning_rate, self.lsg.gate_loss_weight
-            )
+            steps = self.gated_epochs() * (num_examples // batch_size)
+            weight = schedule.sparsity_weight(steps, self.lsg.gate_learning_rate, self.lsg.gate_loss_weight)
         lsg = dataclasses.replace(self.lsg, sparsity_weight=weight, sparsity_target=target, shared_filters=shared)
         return dataclasses.replace(self, lsg=lsg)
 
     def path(self, epoch: int) -> str:
         """Returns the path an epoch takes: 'std', 'lsg' or 'joint'."""
         return schedule.path(epoch, gate=self.gate, scheme=self.scheme, period=self.lsg.period, phase=self.lsg.phase)
+
+    def gated_epochs(self) -> int:
+        """Returns how many epochs update G."""
+        return sum(self.path(epoch) != "std" for epoch in range(self.optimizer.epochs))
 
     def to_json(self) -> dict[str, Any]:
         """Returns nested dictionaries of plain values; ``from_json`` is the inverse."""

@@ -45,15 +45,12 @@ class Pretrained(NamedTuple):
       params: theta, a pytree of f32 NumPy arrays.
       batch_stats: the batch normalisation statistics, a pytree of f32 NumPy arrays.
       num_classes: C.
-      mean, std: the input normalisation per channel, of images scaled to [0, 1].
     """
 
     model: str
     params: Any
     batch_stats: Any
     num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 def read(path: str | Path) -> Pretrained:
@@ -82,7 +79,7 @@ def read(path: str | Path) -> Pretrained:
     model = models.create(name, num_classes)
     shapes = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *_IMAGE_SHAPE))))
     variables = {place: _checked(path, each, tensors[each], shapes[place].shape) for each, place in places.items()}
-    return Pretrained(name, num_classes=num_classes, mean=MEAN, std=STD, **unflatten_dict(variables))
+    return Pretrained(name, num_classes=num_classes, **unflatten_dict(variables))
 
 
 def import_torch(path: str | Path, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD) -> Run:

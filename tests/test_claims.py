@@ -9,7 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import attacks, claims, cli, convergence, gates, masking, ownership, report, results, table1
+from experiments import (
+    attacks,
+    claims,
+    cli,
+    convergence,
+    gates,
+    localization,
+    masking,
+    ownership,
+    report,
+    results,
+    table1,
+)
 from lsg_jax import data, load_run, save_run
 
 
@@ -109,6 +121,15 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     assert "attack" not in page
 
 
+@pytest.mark.parametrize("claim", [attacks, localization])
+def test_networks_that_agree_on_no_image_are_named(runs, claim):
+    networks = claims.open_networks(runs / "learned", runs / "none", None)
+    wrong = np.eye(10, dtype=np.float32)[(networks[0].labels + 1) % 10]
+    networks[1].__dict__["logits"] = wrong
+    with pytest.raises(ValueError, match="no test image is classified correctly by learned and none"):
+        claim.measure(networks)
+
+
 @pytest.mark.parametrize(("high", "said"), [(0.19, "yes"), (0.21, "intervals overlap")])
 def test_attack_rates_differ_where_their_intervals_part(runs, high, said):
     def rates(value, low, high):
@@ -145,7 +166,7 @@ def test_a_plain_network_is_given_the_gate_that_is_solved_for_phi(runs):
     (network,) = claims.open_networks(runs / "none", None, None)
     assert network.gate.min() < 1
     np.testing.assert_array_equal(network.gate, network.solved.gate)
-    assert table1.numbers(network)["L1 norm"] == pytest.approx(float(network.solved.density))
+    assert table1.measure([network]).numbers["none"]["L1 norm"] == pytest.approx(float(network.solved.density))
     assert gates.measure([network]).numbers["none"]["density"] == 1
 
 

@@ -43,14 +43,6 @@ def test_class_order_shows_the_blocks_of_a_correlation():
     np.testing.assert_array_equal(shown, expected)
 
 
-def test_activation_order_takes_the_class_of_highest_mean():
-    # Filter 0: means 3 and 4, although class 0 has the larger sum and the larger maximum. Filter 2 is dead.
-    features = np.array([[9, 1, 0, 0], [0, 1, 0, 0], [0, 1, 0, 5], [4, 0, 0, 6]], np.float32)
-    found = correlation.activation_order(features, np.array([0, 0, 0, 2]), 4)
-    assert found.filters.tolist() == [1, 0, 3, 2]
-    assert found.sizes.tolist() == [1, 0, 2, 0, 1]
-
-
 def test_ratio_above_counts_all_elements():
     matrix = np.array([[1, 0.5, -0.25], [0.5, 1, 0.5], [-0.25, 0.5, 1]])
     found = correlation.ratio_above(matrix, np.array([-1, -0.25, 0.3, 0.5, 0.99, 1]))
@@ -69,7 +61,5 @@ def test_ratio_above_equals_a_loop():
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"\[C, K\].*\[3\]"):
         correlation.class_order(np.ones(3))
-    with pytest.raises(ValueError, match=r"\[0, 1\].*2"):
-        correlation.activation_order(np.ones((2, 3)), np.array([0, 2]), 2)
     with pytest.raises(ValueError, match="no elements"):
         correlation.ratio_above(np.zeros((0, 0)), np.array([0.5]))

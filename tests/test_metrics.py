@@ -42,6 +42,15 @@ def reference_minimum(maxima, *arguments):
     return found.fun
 
 
+def test_phi_of_a_network_without_activation_is_the_bias_cross_entropy():
+    _, labels, kernel, bias = problem(0)
+    arrays = map(jnp.asarray, (np.zeros((EXAMPLES, FILTERS), np.float32), labels, kernel, bias))
+    found = metrics.phi(*arrays, sparsity_weight=0.1, sparsity_target=FILTERS)
+    expected = logsumexp(bias) - np.mean(bias[labels])
+    assert float(found.value) == pytest.approx(expected, rel=1e-4)
+    assert float(found.density) == pytest.approx(1 / CLASSES, rel=1e-3)
+
+
 def test_phi_by_training_takes_algorithm_1s_steps():
     features, labels, kernel, bias = problem(3)
     gate, key, batch, rate, weight = np.ones((CLASSES, FILTERS)), jax.random.key(5), 16, 0.3, 0.05
@@ -115,8 +124,12 @@ def test_mutual_information_equals_scikit_learns(relu):
         features = np.maximum(features, 0)
     expected = np.stack([mutual_info_classif(features, labels == c, random_state=0) for c in range(4)], axis=1)
     found = metrics.mutual_information(features, labels)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
     assert metrics.mutual_information_score(features, labels) == pytest.approx(found.max(axis=1).mean())
+
+
+def test_images_that_are_each_alone_in_their_class_tell_nothing():
+    np.testing.assert_array_equal(metrics.mutual_information(np.array([[0.0], [1.0]]), np.array([0, 1])), 0)
 
 
 def brute_force_information(values, member, k=3):

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from lsg_jax import data, load_run
 from lsg_jax.config import Config, DataConfig
 from lsg_jax.training import loop, parallel, schedule, segments
+from tests.faults.faults import address
 
 TRAIN = """
 import dataclasses, json, sys
@@ -84,12 +84,6 @@ def start(devices, *command, folder=None):
 def finish(process):
     stdout, stderr = process.communicate(timeout=300)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
-
-
-def address():
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return f"localhost:{free.getsockname()[1]}"
 
 
 def in_two_processes(*command):

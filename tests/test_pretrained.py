@@ -257,7 +257,7 @@ def test_training_starts_from_the_file_and_goes_on_without_it(tmp_path, monkeypa
     config, dataset = small_run(tmp_path / "net.safetensors")
     variables = models.create("tiny", 10).init(jax.random.key(7), np.zeros((1, 8, 8, 3)))
     variables = jax.tree.map(np.asarray, variables)
-    there = pretrained.Pretrained("tiny", variables["params"], variables["batch_stats"], 10, MEAN, STD)
+    there = pretrained.Pretrained("tiny", variables["params"], variables["batch_stats"], 10)
     monkeypatch.setattr(pretrained, "read", lambda path: there)
     whole = loop.fit_seeds(config, dataset, tmp_path / "whole", seeds)
     with monkeypatch.context() as patch:

@@ -161,8 +161,8 @@ def test_the_committed_page_of_results_is_what_the_files_say():
     if not (folder / "runs").is_dir():
         pytest.skip("no runs are committed")
     assert (folder / "README.md").read_text() == results.page(folder)
-    readme = folder.with_name("README.md").read_text()
-    shown = re.findall(r"<!-- (cifar10-\S+|tradeoff-\S+|effects-\S+) -->", readme)
-    assert "cifar10-learned" in shown
+    readme, makefile = (folder.with_name(name).read_text() for name in ("README.md", "Makefile"))
+    shown = re.search(r"experiments.results --readme ((.*\\\n)*.*)", makefile)[1].replace("\\", "").split()
+    assert {"cifar10-learned", "effects-finetune"} <= set(shown)
     for name in shown:
         assert summarize.insert(readme, name, results.readme_table(folder, name)) == readme

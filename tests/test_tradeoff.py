@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -76,8 +77,10 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     folders = tuple(runs / name for name in ("lsg0", "silent0", "plain1", "lsg1", "plain0"))
     tradeoff.write(tradeoff.Options(folders, output=tmp_path / "t.json"))
     written = json.loads((tmp_path / "t.json").read_text())
-    assert written["runs"][str(runs / "silent0")] == summarize.command(load_run(runs / "silent0").config)
-    assert "--silence-weight=2.0" in written["runs"][str(runs / "silent0")]
+    silent = written["runs"][str(runs / "silent0")]
+    assert silent["command"] == summarize.command(load_run(runs / "silent0").config)
+    assert "--silence-weight=2.0" in silent["command"]
+    assert silent["environment"]["jax"] == jax.__version__
     numbers = written["arms"]
     assert list(numbers) == ["none", "learned", "learned, silence-weight 2"]
     claim = "accuracy within half a point of the plain network's"

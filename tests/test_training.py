@@ -1,7 +1,6 @@
 """Costs and steps against NumPy, the alternation, and a run that is stopped and resumed."""
 
 import dataclasses
-import itertools
 import json
 import logging
 import multiprocessing
@@ -224,6 +223,13 @@ def test_the_gated_epochs_are_exactly_1_4_7():
     assert {schedule.path(e, gate="fixed", scheme="joint", period=3, phase=1) for e in range(9)} == {"joint"}
 
 
+def test_gated_epochs_by_hand():
+    config = Config(optimizer=OptimizerConfig(epochs=8))
+    assert config.gated_epochs() == 3
+    assert dataclasses.replace(config, scheme="joint").gated_epochs() == 8
+    assert dataclasses.replace(config, gate="none").gated_epochs() == 0
+
+
 def test_default_sparsity_weight_grows_differences_by_exp_20():
     weight = schedule.sparsity_weight(440, 0.1, 1.0)
     assert (1 / (1 - 0.1 * weight)) ** 440 == pytest.approx(np.exp(20), rel=1e-6)
@@ -246,16 +252,6 @@ def test_cosine_schedule():
     for step in (15, 40, 99):
         falling = (1 + np.cos(np.pi * (step - 15) / 85)) / 2
         assert float(rate(step)) == pytest.approx(0.001 + 0.099 * falling, rel=1e-5)
-
-
-@pytest.mark.parametrize("period", [1, 3, 4])
-@pytest.mark.parametrize("scheme", ["alternate", "joint"])
-@pytest.mark.parametrize("gate", ["learned", "none"])
-def test_gated_epochs_are_counted(gate, scheme, period):
-    options = {"gate": gate, "scheme": scheme, "period": period}
-    for phase, epochs in itertools.product(range(period), range(1, 14)):
-        counted = sum(schedule.path(epoch, phase=phase, **options) != "std" for epoch in range(epochs))
-        assert schedule.gated_epochs(epochs, phase=phase, **options) == counted
 
 
 def test_few_gated_steps_keep_the_gate_stable():
@@ -347,6 +343,7 @@ def test_resuming_is_bit_for_bit(tmp_path, monkeypatch, stop_after):
     written = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
     assert without_times(written) == without_times(whole)
     ours, theirs = load_run(tmp_path / "cut"), load_run(tmp_path / "whole")
+    assert ours.environment["jax"] == jax.__version__
     chex.assert_trees_all_equal(
         (ours.params, ours.batch_stats, ours.gate), (theirs.params, theirs.batch_stats, theirs.gate)
     )
@@ -372,8 +369,11 @@ def test_a_signal_in_the_middle_of_an_epoch_saves_and_resumes_exactly(tmp_path, 
             loop.fit(config, dataset, tmp_path / "cut")
     assert stop.value.signum == 15
     assert len((tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()) == 1
+    (newest,) = [path for path in (tmp_path / "cut" / "checkpoints").iterdir() if path.name != "3"]
+    before = json.loads((newest / "run" / "metadata").read_text())["seconds"]
     resumed = loop.fit(config, dataset, tmp_path / "cut")
     assert without_times(resumed) == without_times(whole)
+    assert resumed[1]["seconds"] > before > 0
     chex.assert_trees_all_equal(load_run(tmp_path / "cut").params, load_run(tmp_path / "whole").params)
 
 
@@ -409,6 +409,17 @@ def test_other_seeds_in_the_same_folder_are_refused(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["seed0", "seed1"]
     assert loop.fit_seeds(config, dataset, tmp_path, 2) == histories
     assert loop.fit(config, dataset, tmp_path / "seed0") == histories[0]
+
+
+def test_a_seed_without_checkpoints_does_not_take_those_of_the_others(tmp_path):
+    config, dataset = tiny_run()
+    loop.fit_seeds(config, dataset, tmp_path, 2)
+    shutil.rmtree(tmp_path / "seed1")
+    (tmp_path / "seed1").mkdir()
+    there = sorted((tmp_path / "seed0").rglob("*"))
+    with pytest.raises(ValueError, match="seed0 has checkpoints of steps that another seed's folder has not; put that"):
+        loop.fit_seeds(config, dataset, tmp_path, 2)
+    assert sorted((tmp_path / "seed0").rglob("*")) == there
 
 
 def test_seeds_resume_together_from_the_last_step_that_all_have(tmp_path, monkeypatch):

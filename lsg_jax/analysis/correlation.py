@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lsg_jax.metrics.examples import checked, group_means
-
 
 class ClassOrder(NamedTuple):
     """The filters in the order of the classes that own them.
@@ -33,20 +31,6 @@ def class_order(gate: np.ndarray) -> ClassOrder:
     largest = gate == gate.max(axis=0)
     owners = np.where(largest.sum(axis=0) == 1, largest.argmax(axis=0), len(gate))
     return ClassOrder(np.argsort(owners, kind="stable"), np.bincount(owners, minlength=len(gate) + 1))
-
-
-def activation_order(features: np.ndarray, labels: np.ndarray, num_classes: int) -> ClassOrder:
-    """Orders the filters of a network without a gate by the class whose images activate them most, on average.
-
-    A filter that is never active belongs to no single class.
-
-    Args:
-      features: pooled features, f32[N, K], at least 0.
-      labels: i[N].
-      num_classes: C.
-    """
-    features, labels = checked(features, labels, num_classes)
-    return class_order(group_means(features, labels == np.arange(num_classes)[:, None]))
 
 
 def ratio_above(correlation: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

@@ -192,14 +192,15 @@ def _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, steps, residu
 
 
 def _curvature_bound(features: jax.Array, labels: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Bounds the largest second derivative of the cross entropy in G.
+    """Bounds the largest second derivative of the cross entropy in G; it is positive, even without any activation.
 
     The softmax's Hessian is at most (I - 11^T / C) / 2 (Bohning, 1992), and an example moves only its class's row.
     """
     centered = kernel - kernel.mean(axis=1, keepdims=True)
     members = jax.nn.one_hot(labels, kernel.shape[1]) / len(labels)
     moments = jnp.einsum("nc,nk,nl->ckl", members, features, features)
-    return jnp.max(jnp.linalg.eigvalsh(moments * (centered @ centered.T) / 2))
+    largest = jnp.max(jnp.linalg.eigvalsh(moments * (centered @ centered.T) / 2))
+    return jnp.maximum(largest, jnp.finfo(largest.dtype).eps)
 
 
 def _proximal(moved: jax.Array, weight: jax.Array, target: float) -> jax.Array:

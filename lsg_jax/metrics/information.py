@@ -57,6 +57,8 @@ def _binary_information(values: np.ndarray, member: np.ndarray, neighbors: int, 
     """Ross's estimator for sorted ``values`` and a two-valued label; a value with a label of its own is left out."""
     total, count = 0.0, 0
     groups = [group for group in (values[member], values[~member]) if len(group) > 1]
+    if not groups:
+        return 0.0
     everything = values if len(groups) == 2 or len(groups[0]) == len(values) else groups[0]
     for group in groups:
         k = min(neighbors, len(group) - 1)

@@ -19,7 +19,9 @@ from lsg_jax.training import parallel
 
 
 class RunFolder:
-    """A context manager that holds the folder's lock; ``history`` has a dictionary for every epoch.
+    """A context manager that holds the folder's lock.
+
+    ``history`` has a dictionary for every epoch, ``seconds`` is what the one after them has taken so far.
 
     Where several processes train one run, all open its folder, on storage that they share, and the first writes.
 
@@ -33,6 +35,7 @@ class RunFolder:
         check_folder(config, path)
         self.path = path
         self.history: list[dict[str, Any]] = []
+        self.seconds = 0.0
         self._config, self._dataset = config, dataset
 
     def __enter__(self) -> "RunFolder":
@@ -70,7 +73,7 @@ class RunFolder:
                 f"{self.path} was trained on other data ({', '.join(different)} differ); choose another --output"
             )
         restored = self._checkpoints.restore(step, **templates)
-        self.history = saved["history"]
+        self.history, self.seconds = saved["history"], saved.get("seconds", 0.0)
         return restored
 
     def go_back(self, step: int | None, damaged: list[int]) -> None:
@@ -87,10 +90,11 @@ class RunFolder:
             lines = "".join(json.dumps(line) + "\n" for line in self.history)
             cache.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines))
 
-    def save(self, step: int, variables: Any, training: Any, *, measured: bool) -> None:
+    def save(self, step: int, variables: Any, training: Any, *, measured: bool, seconds: float) -> None:
         """Saves a checkpoint; ``measured`` tells whether the last line of ``history`` is about these variables."""
         metrics = self.history[-1] if measured else None
-        self._checkpoints.save(step, variables, training, describe(self._config, self._dataset, self.history), metrics)
+        run = describe(self._config, self._dataset, self.history) | {"seconds": seconds}
+        self._checkpoints.save(step, variables, training, run, metrics)
 
     def record(self, line: dict[str, Any]) -> None:
         """Adds the line of an epoch."""

@@ -112,7 +112,7 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             )
         if origin is not None:
             _save(folders, state, total_loss, measured=False)  # so that resuming needs the file no more
-        received, segments = stack.enter_context(_signals()), _Segments()
+        received, segments, spent = stack.enter_context(_signals()), _Segments(), folders[0].seconds
         train, test = (on_devices(each, mesh) for each in (dataset.train, dataset.test))
         while (epoch := len(folders[0].history)) < epochs:
             path, position = config.path(epoch), _step(state) % steps
@@ -143,7 +143,7 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
                     )
                 if (signum := _agreed(received)) and stop < steps:
                     bar.close()
-                    _save(folders, state, total_loss, measured=False)
+                    _save(folders, state, total_loss, measured=False, seconds=spent + time.perf_counter() - began)
                     raise Interrupted(signum)
             seconds = time.perf_counter() - began
             measured = {
@@ -153,13 +153,13 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             }
             common = {
                 "learning_rate": float(learning_rate(_step(state) - 1)),
-                "seconds": round(seconds, 3),
+                "seconds": round(spent + seconds, 3),
                 "images_per_second": round((steps - position) * batch_size / seconds, 1),
             }
             for index, folder in enumerate(folders):
                 own = {name: float(np.ravel(values)[index]) for name, values in measured.items()}
                 folder.record({"epoch": epoch, "path": path, **own, **common})
-            total_loss = jnp.zeros_like(total_loss)
+            total_loss, spent = jnp.zeros_like(total_loss), 0.0
             last = epoch + 1 == epochs
             if (signum := _agreed(received)) or last or (epoch + 1) % config.run.checkpoint_every == 0:
                 _save(folders, state, total_loss, measured=True)
@@ -203,9 +203,11 @@ def _step(state: TrainState) -> int:
     return int(np.ravel(state.step)[0])
 
 
-def _save(folders: list[RunFolder], state: TrainState, total_loss: jax.Array, *, measured: bool) -> None:
+def _save(
+    folders: list[RunFolder], state: TrainState, total_loss: jax.Array, *, measured: bool, seconds: float = 0.0
+) -> None:
     for folder, items in zip(folders, _unstack(_items(state, total_loss), len(folders)), strict=True):
-        folder.save(_step(state), **items, measured=measured)
+        folder.save(_step(state), **items, measured=measured, seconds=seconds)
 
 
 def _resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray) -> tuple[TrainState, np.ndarray]:
@@ -225,6 +227,11 @@ def _resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray)
     else:
         if steps:
             raise ValueError(f"{folders[0].path} holds no checkpoint that can be read; choose another --output")
+        if several := [folder.path for folder in folders if len(folder.steps) > 1]:
+            raise ValueError(
+                f"{several[0]} has checkpoints of steps that another seed's folder has not; put that one's back, or "
+                "choose another --output"
+            )
         step, restored = None, templates
     for folder, theirs in zip(folders, damaged, strict=True):
         folder.go_back(step, theirs)

@@ -6,7 +6,7 @@ import optax
 
 SCHEDULES = ("cosine", "step")
 
-# A gate is sparse after log(1 / first difference) / (epsilon lambda a) LSG steps; README, "Choosing a and s".
+# A gate is sparse after log(1 / first difference) / (epsilon lambda a) LSG steps; docs/choosing-a-and-s.md.
 SPARSITY_EFOLDS = 20.0
 
 
@@ -17,13 +17,6 @@ def path(epoch: int, *, gate: str, scheme: str, period: int, phase: int) -> str:
     if scheme == "joint":
         return "joint"
     return "lsg" if epoch % period == phase else "std"
-
-
-def gated_epochs(epochs: int, *, gate: str, scheme: str, period: int, phase: int) -> int:
-    """Returns how many of the first ``epochs`` epochs update G."""
-    if gate == "none":
-        return 0
-    return epochs if scheme == "joint" else max(0, -(-(epochs - phase) // period))
 
 
 def sparsity_weight(gated_steps: int, gate_learning_rate: float, gate_loss_weight: float) -> float:

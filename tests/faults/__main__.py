@@ -18,6 +18,7 @@ from tqdm import tqdm
 from benchmarks import results
 from experiments import cli, summarize
 from lsg_jax import cache
+from lsg_jax.checkpoint import environment
 from tests.faults.faults import FAULTS, Fault, end_all
 
 RESULTS, PAGE = Path("results/reliability.json"), Path("docs/run-folder.md")
@@ -76,7 +77,7 @@ def write(name: str, found: dict[str, Any]) -> None:
     every = read() | {name: found}
     content = {
         "command": "python -m tests.faults",
-        "versions": summarize.versions(),
+        "environment": environment(),
         "faults": {each: every[each] for each in FAULTS if each in every},
     }
     cache.publish(RESULTS, lambda file: file.write_text(json.dumps(content, indent=1) + "\n"))

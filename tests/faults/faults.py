@@ -92,6 +92,21 @@ def finish(folder: Path, *options: str) -> str:
     return said
 
 
+def killed(rng: np.random.Generator, folder: Path, after: float = 0.0, env: dict[str, str] | None = None) -> None:
+    """Runs the command until a random moment between ``after``, a share of the whole run's time, and its end."""
+    process = start(folder, env=env)
+    time.sleep(rng.uniform(after, 1) * whole().seconds)
+    process.kill()
+    process.communicate()
+
+
+def address() -> str:
+    """Returns that of a free port of this machine."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
 def opened(folder: Path) -> Run:
     models.MODELS["tiny"] = Tiny
     return load_run(folder)
@@ -120,10 +135,7 @@ def assert_as_if_nothing_had_been(folder: Path) -> None:
 def kill(rng: np.random.Generator, folder: Path) -> None:
     """SIGKILL, up to three times in one run."""
     for _ in range(rng.integers(1, 4)):
-        process = start(folder)
-        time.sleep(rng.uniform(0, whole().seconds))
-        process.kill()
-        process.communicate()
+        killed(rng, folder)
     finish(folder)
     assert_as_if_nothing_had_been(folder)
 
@@ -183,10 +195,7 @@ def remove(rng: np.random.Generator, file: Path) -> None:
 def no_large_files(rng: np.random.Generator, folder: Path) -> None:
     """No file can grow beyond a random size, from a random epoch on: one line, and the checkpoints are intact."""
     if rng.random() < 0.7:
-        process = start(folder)
-        time.sleep(rng.uniform(0, whole().seconds))
-        process.kill()
-        process.communicate()
+        killed(rng, folder)
     sizes = [path.stat().st_size for path in whole().folder.rglob("*") if path.is_file()]
     limit = int(rng.uniform(0, max(sizes)))
     process = start(folder, before=(sys.executable, "-c", LIMITED, str(limit)))
@@ -234,10 +243,7 @@ def read_only(rng: np.random.Generator, folder: Path) -> None:
     """A run was stopped at a random moment and its folder became read-only: one line, and nothing is lost."""
     with disk(folder.parent / "disk", 1_000_000):
         run = folder.parent / "disk" / "run"
-        process = start(run)
-        time.sleep(rng.uniform(0, whole().seconds))
-        process.kill()
-        process.communicate()
+        killed(rng, run)
         remount(folder.parent / "disk", "ro")
         process = start(run)
         _, said = process.communicate(timeout=300)
@@ -276,17 +282,12 @@ def two_at_once(rng: np.random.Generator, folder: Path) -> None:
     while re.match(rf"{third.pid}\n", (folder / "lock").read_text()) is None:
         assert third.poll() is None
         time.sleep(0.02)
-    third.kill()
-    third.communicate()
 
 
 def other_devices(rng: np.random.Generator, folder: Path) -> None:
     """Resumed on other numbers of devices: the same loss curve, within rounding that training amplifies."""
     for devices in rng.permutation([1, 2, 8]):
-        process = start(folder, env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)})
-        time.sleep(rng.uniform(0.5, 1) * whole().seconds)
-        process.kill()
-        process.communicate()
+        killed(rng, folder, after=0.5, env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)})
     finish(folder)
     for ours, theirs in zip(lines(folder), lines(whole().folder), strict=True):
         assert np.isclose(ours["train_loss"], theirs["train_loss"], rtol=1e-3), (ours, theirs)
@@ -324,9 +325,7 @@ def two_hosts(rng: np.random.Generator, folder: Path) -> None:
     seconds = time.monotonic() - started
 
     def begin() -> list[subprocess.Popen[str]]:
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            joined = (f"--coordinator=localhost:{free.getsockname()[1]}", "--processes=2")
+        joined = (f"--coordinator={address()}", "--processes=2")
         env = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
         return [start(folder / "two", *settings, *joined, f"--process={process}", env=env) for process in range(2)]
 
