@@ -76,7 +76,7 @@ results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.results --readme cifar10-learned convergence effects-finetune effects-weights \
 		effects-seeds
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
-		--against=results/runs/cifar10-none --output=results/figures/gates.png
+		--against=results/runs/cifar10-no-sparsity --output=results/figures/gates.png
 	for claim in masking localization correlation; do \
 		.venv/bin/python -m experiments.$$claim --run=results/runs/cifar10-learned \
 			--against=results/runs/cifar10-none --output=results/figures $(CIFAR10) || exit; done
