@@ -26,10 +26,7 @@ def measure(networks: list[Network], count: int = IMAGES) -> Claim:
     """Returns both attacks' success on the first ``count`` test images that all networks classify correctly."""
     first = networks[0]
     chosen = attacks.correct(first.labels, *(network.logits for network in networks))[:count]
-    if not len(chosen):
-        raise ValueError(
-            f"no test image is classified correctly by {' and '.join(network.name for network in networks)}"
-        )
+    claims.check_agreed(chosen, networks)
     images, labels, names = first.images[chosen], first.labels[chosen], first.run.class_names
     numbers: dict[str, Any] = {network.name: {} for network in networks}
     figures = {}

@@ -132,6 +132,13 @@ def open_networks(run: Path, against: Path | None, data_dir: Path | None) -> lis
     return networks
 
 
+def check_agreed(images: np.ndarray, networks: list[Network]) -> None:
+    """Raises ValueError where there are no ``images`` that all networks classify correctly."""
+    if not len(images):
+        names = " and ".join(network.name for network in networks)
+        raise ValueError(f"no test image is classified correctly by {names}")
+
+
 def to_json(content: Any) -> str:
     """Returns ``content`` as JSON, with null for NaN, which is what a class without images measures."""
     return json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n"

@@ -17,8 +17,7 @@ def measure(networks: list[Network]) -> Claim:
     names, first = networks[0].run.class_names, networks[0]
     probabilities = [softmax(network.logits, axis=1) for network in networks]
     chosen = localization.median_examples(first.labels, *probabilities)
-    if not len(chosen):
-        raise ValueError(f"no test image is classified correctly by {' and '.join(each.name for each in networks)}")
+    claims.check_agreed(chosen, networks)
     shown, certain, curves, numbers = {}, {}, {}, {}
     images, labels = first.images[:EXAMPLES], first.labels[:EXAMPLES]
     for network, each in zip(networks, probabilities, strict=True):
