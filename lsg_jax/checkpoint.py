@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,7 @@ def _only_errors(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(level)
 
 
+@lru_cache
 def environment() -> dict[str, str]:
     """Returns what figures depend on beside settings and data: versions, by package, and the kind of device."""
     packages = {name: version(name) for name in _PACKAGES}

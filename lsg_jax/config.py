@@ -150,11 +150,6 @@ class Config:
         _require(0 <= self.optimizer.momentum < 1, "momentum", self.optimizer.momentum, "in [0, 1)")
         for name, entry in (("gate-init", self.lsg.gate_init), ("tighten-threshold", self.lsg.tighten_threshold)):
             _require(0 < entry <= 1, name, entry, "in (0, 1]")
-        if self.gate == "none":
-            why = "with --gate=none, which has no gated epochs"
-            _require(self.scheme == "alternate", "scheme", self.scheme, f"alternate {why}")
-            _require(not self.lsg.silence_weight, "silence-weight", self.lsg.silence_weight, f"0 {why}")
-            _require(not self.lsg.complement_weight, "complement-weight", self.lsg.complement_weight, f"0 {why}")
         if self.gate == "tightened" and self.init is None:
             raise ValueError("--gate=tightened needs --init RUN, a run with a learned gate to tighten")
         processes, process = self.run.processes, self.run.process
@@ -171,6 +166,11 @@ class Config:
 
     def resolve(self, num_examples: int, num_classes: int, num_filters: int) -> "Config":
         """Returns the configuration with every default that depends on the data or the model filled in."""
+        if self.gate == "none":  # here, so that folders which earlier versions trained so still open
+            why = "with --gate=none, which has no gated epochs"
+            _require(self.scheme == "alternate", "scheme", self.scheme, f"alternate {why}")
+            _require(not self.lsg.silence_weight, "silence-weight", self.lsg.silence_weight, f"0 {why}")
+            _require(not self.lsg.complement_weight, "complement-weight", self.lsg.complement_weight, f"0 {why}")
         batch_size = self.optimizer.batch_size
         _require(batch_size <= num_examples, "batch-size", batch_size, f"at most the {num_examples} training examples")
         target = float(num_filters if self.lsg.sparsity_target is None else self.lsg.sparsity_target)
