@@ -44,12 +44,13 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, read_only: bool = False):
+        def accuracy(metrics: dict[str, Any]) -> float:
+            return metrics["test_accuracy"]
+
         keep = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(3),
-                checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics["test_accuracy"], n=1, keep_checkpoints_without_metrics=False
-                ),
+                checkpoint_managers.BestN(get_metric_fn=accuracy, n=1, keep_checkpoints_without_metrics=False),
             ]
         )
         if read_only:
@@ -63,7 +64,10 @@ class Checkpoints:
                 ),
             )
         else:
-            options = ocp.CheckpointManagerOptions(preservation_policy=keep, enable_async_checkpointing=False)
+            # Without best_fn the metrics would not be saved, and the best of the training before a resume unknown.
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=keep, best_fn=accuracy, enable_async_checkpointing=False
+            )
         handlers = {
             "variables": ocp.StandardCheckpointHandler(),
             "training": ocp.StandardCheckpointHandler(),
@@ -88,7 +92,8 @@ class Checkpoints:
         items = {"variables": ocp.args.StandardSave(variables), "run": ocp.args.JsonSave(run)}
         if training is not None:
             items["training"] = ocp.args.StandardSave(training)
-        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+        with _only_errors(logging.getLogger("absl")):  # it warns of a checkpoint without metrics
+            self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
         if jax.process_index() == 0:
             folder = self._folder(step)
             content = json.dumps(_digests(folder), indent=1) + "\n"
@@ -234,6 +239,11 @@ class Run:
     std: tuple[float, ...]
     environment: dict[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def imported(self) -> bool:
+        """Whether it was trained elsewhere, so that its configuration says nothing of its training."""
+        return not self.history and not self.environment
+
     def logits(self, images: Any, labels: Any = None) -> np.ndarray:
         """Returns f32[N, C] of the STD path, or of the LSG path where labels i32[N] are given.
 
@@ -280,7 +290,8 @@ class Run:
         variables = {"params": self.params, "batch_stats": self.batch_stats}
 
         def apply(method, images, *gate_rows):
-            return model.apply(variables, normalize(images, self.mean, self.std), *gate_rows, method=method)
+            found = model.apply(variables, normalize(images, self.mean, self.std), *gate_rows, method=method)
+            return found.astype(jnp.float32)
 
         return {name: jax.jit(partial(apply, name)) for name in ("__call__", "features", "feature_maps")}
 

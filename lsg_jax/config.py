@@ -11,6 +11,12 @@ from lsg_jax import models
 from lsg_jax.training import schedule
 
 GATES = ("learned", "fixed", "tightened", "none")
+# Fields of GateConfig that make a difference with one gate alone.
+_ONLY_WITH = {
+    **dict.fromkeys(("gate_learning_rate", "gate_init", "sparsity_weight", "sparsity_target"), "learned"),
+    "tighten_threshold": "tightened",
+    "shared_filters": "fixed",
+}
 SCHEMES = ("alternate", "joint")
 
 
@@ -166,11 +172,7 @@ class Config:
 
     def resolve(self, num_examples: int, num_classes: int, num_filters: int) -> "Config":
         """Returns the configuration with every default that depends on the data or the model filled in."""
-        if self.gate == "none":  # here, so that folders which earlier versions trained so still open
-            why = "with --gate=none, which has no gated epochs"
-            _require(self.scheme == "alternate", "scheme", self.scheme, f"alternate {why}")
-            _require(not self.lsg.silence_weight, "silence-weight", self.lsg.silence_weight, f"0 {why}")
-            _require(not self.lsg.complement_weight, "complement-weight", self.lsg.complement_weight, f"0 {why}")
+        self._check_unused(num_classes, num_filters)  # here, so that folders which earlier versions trained still open
         batch_size = self.optimizer.batch_size
         _require(batch_size <= num_examples, "batch-size", batch_size, f"at most the {num_examples} training examples")
         target = float(num_filters if self.lsg.sparsity_target is None else self.lsg.sparsity_target)
@@ -192,12 +194,28 @@ class Config:
         lsg = dataclasses.replace(self.lsg, sparsity_weight=weight, sparsity_target=target, shared_filters=shared)
         return dataclasses.replace(self, lsg=lsg)
 
+    def _check_unused(self, num_classes: int, num_filters: int) -> None:
+        """Raises ValueError on a setting that makes no difference with this gate."""
+        why = "with --gate=none, which has no gated epochs"
+        _require(self.gate != "none" or self.scheme == "alternate", "scheme", self.scheme, f"alternate {why}")
+        resolved = {
+            "sparsity_weight": 0.0,
+            "sparsity_target": float(num_filters),
+            "shared_filters": num_filters % num_classes,
+        }
+        for each in dataclasses.fields(GateConfig):
+            value, default = getattr(self.lsg, each.name), each.default
+            unused = each.name in _ONLY_WITH and self.gate != _ONLY_WITH[each.name]
+            if (unused or self.gate == "none") and value not in (default, resolved.get(each.name, default)):
+                name = each.name.replace("_", "-")
+                raise ValueError(f"--{name} makes no difference with --gate={self.gate}; leave it out, got {value}")
+
     def path(self, epoch: int) -> str:
         """Returns the path an epoch takes: 'std', 'lsg' or 'joint'."""
         return schedule.path(epoch, gate=self.gate, scheme=self.scheme, period=self.lsg.period, phase=self.lsg.phase)
 
     def gated_epochs(self) -> int:
-        """Returns how many epochs update G."""
+        """Returns how many epochs take the LSG path; where G is learned they update it."""
         return sum(self.path(epoch) != "std" for epoch in range(self.optimizer.epochs))
 
     def to_json(self) -> dict[str, Any]:
@@ -213,8 +231,8 @@ class Config:
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> "Config":
         """Rebuilds a configuration. Raises ValueError on a field it does not know."""
-        tree = {"init": None} | dict(tree)  # earlier versions wrote none
         try:
+            tree = {"init": None} | dict(tree)  # earlier versions wrote none
             data, run = dict(tree.pop("data")), dict(tree.pop("run"))
             for part, key in ((tree, "init"), (data, "data_dir"), (run, "output")):
                 part[key] = None if part[key] is None else Path(part[key])
@@ -227,7 +245,9 @@ class Config:
             raise ValueError(f"not a configuration of this version: {error}") from error
 
     def settings(self) -> dict[str, Any]:
-        """Returns every field that changes what is learned, by its command-line name; where things lie does not."""
+        """Returns every field that changes what is learned, by its command-line name; the folders of data and run do
+        not.
+        """
         tree = self.to_json()
         flat = {name: value for name, value in tree.items() if not isinstance(value, dict)}
         flat |= tree["data"] | tree["optimizer"] | tree["lsg"]

@@ -2,7 +2,8 @@
 
 G is a matrix of C classes (rows) by K filters (columns). An entry tells how much a filter belongs to a class,
 and the row of an image's label multiplies the feature maps of the last convolution in the LSG path.
-Every function works under ``jit`` and ``vmap`` (a leading axis of many gates), in any floating-point dtype.
+Every function works under ``jit`` and ``vmap`` (a leading axis of many gates), in any floating-point dtype; sizes,
+thresholds and the initial value are Python numbers, static under ``jit``.
 """
 
 from typing import NamedTuple
@@ -39,7 +40,10 @@ def init(num_classes: int, num_filters: int, value: float = 1.0) -> jax.Array:
 
 
 def rows(gate: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns G_y for each label: f32[B, K] from gate f32[C, K] and labels i32[B] (section 3.1)."""
+    """Returns G_y for each label: f32[B, K] from gate f32[C, K] and labels i32[B] in [0, C) (section 3.1).
+
+    As with every array of JAX, another label gives the row of one that is a class.
+    """
     return gate[labels]
 
 
@@ -58,6 +62,8 @@ def project(gate: jax.Array) -> jax.Array:
     Returns:
       An array of the same shape and dtype: each column's largest entry is exactly 1, all entries lie in [0, 1].
     """
+    dtype = gate.dtype
+    gate = gate.astype(jnp.promote_types(dtype, jnp.float32))
     largest = jnp.max(gate, axis=-2, keepdims=True)
     # XLA may divide by way of a reciprocal, which overflows for tiny divisors and is flushed to zero for huge ones.
     # Scaling such columns by a power of two first is exact, and writing the 1 makes it exact whatever is rounded.
@@ -67,7 +73,7 @@ def project(gate: jax.Array) -> jax.Array:
     ).astype(gate.dtype)
     scaled = largest * scale
     normalized = jnp.clip(jnp.clip(gate, 0, largest) * scale / jnp.where(scaled > 0, scaled, 1), 0, 1)
-    return jnp.where(gate == largest, jnp.ones_like(gate), jnp.where(scaled > 0, normalized, 0))
+    return jnp.where(gate == largest, 1, jnp.where(scaled > 0, normalized, 0)).astype(dtype)
 
 
 def projection() -> optax.GradientTransformation:

@@ -71,7 +71,7 @@ def silence(features: jax.Array, gate_rows: jax.Array, axis: str | None = None) 
     """
     sums = jnp.sum(features * others(gate_rows)), jnp.sum(features)
     outside, total = sums if axis is None else lax.psum(sums, axis)
-    return outside / jnp.maximum(total, jnp.finfo(total.dtype).tiny)
+    return outside / jnp.where(total > 0, total, 1)
 
 
 def complement(complement_logits: jax.Array) -> jax.Array:

@@ -26,7 +26,7 @@ def test_a_rising_curve_has_no_drops():
     assert found == (None, None, 0.0, 0.0)
 
 
-@pytest.mark.parametrize("curve", [[], [[0.1, 0.2]]])
+@pytest.mark.parametrize("curve", [[], [[0.1, 0.2]], [0.5, float("nan")]])
 def test_what_is_no_curve_is_refused(curve):
-    with pytest.raises(ValueError, match="one number an epoch, got shape"):
+    with pytest.raises(ValueError, match="one finite number an epoch, got"):
         convergence(np.array(curve), 0.5)

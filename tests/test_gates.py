@@ -66,15 +66,16 @@ def test_project_on_hard_columns(column, expected):
         np.testing.assert_allclose(projected[:, 0], expected, rtol=1e-6)
 
 
-def test_project_in_bfloat16_and_under_vmap():
+def test_project_in_half_precision_and_under_vmap():
     stack = np.random.default_rng(0).normal(size=(5, 10, 64)).astype(np.float32)
     projected = jax.vmap(gates.project)(jnp.asarray(stack))
     for one, gate in zip(projected, stack, strict=True):
         assert_constraint(one)
         chex.assert_trees_all_equal(one, gates.project(jnp.asarray(gate)))
-    half = gates.project(jnp.asarray(stack[0], jnp.bfloat16))
-    assert half.dtype == jnp.bfloat16
-    assert_constraint(half.astype(jnp.float32))
+    for dtype in (jnp.bfloat16, jnp.float16):
+        half = gates.project(jnp.asarray(stack[0], dtype))
+        assert half.dtype == dtype
+        assert_constraint(half.astype(jnp.float32))
 
 
 @jax.jit
@@ -106,7 +107,7 @@ def test_projection_lands_exactly_on_the_constraint(seed):
     assert_constraint(optax.apply_updates(gate, updates))
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_projection_moves_many_gates_at_once_in_each_dtype(dtype, compiled):
     rng = np.random.default_rng(0)

@@ -277,6 +277,18 @@ def test_training_starts_from_the_file_and_goes_on_without_it(tmp_path, monkeypa
         assert np.abs(ours.logits(images(16, 8)) - start.logits(images(16, 8))).max() > 1e-3
 
 
+def test_training_starts_from_an_imported_network_that_was_saved(tmp_path):
+    save_file(state_dict(), tmp_path / "net.safetensors")
+    imported = lsg_jax.import_torch(tmp_path / "net.safetensors")
+    lsg_jax.save_run(imported, tmp_path / "public")
+    config, dataset = small_run(tmp_path / "public", model="resnet8")
+    dataset = dataset._replace(
+        train=dataset.train._replace(images=images(16, 32)), test=dataset.test._replace(images=images(16, 32))
+    )
+    assert len(loop.fit(config, dataset, tmp_path / "run")) == 2
+    assert lsg_jax.load_run(tmp_path / "run").mean == MEAN
+
+
 def test_a_tightened_gate_is_that_of_the_run_before_held_fast(tmp_path, monkeypatch):
     config, dataset = small_run(None, gate="learned")
     loop.fit(config, dataset, tmp_path / "before")

@@ -5,6 +5,7 @@ import json
 import logging
 import multiprocessing
 import shutil
+from pathlib import Path
 
 import chex
 import jax
@@ -16,7 +17,7 @@ from scipy.special import softmax
 
 from lsg_jax import checkpoint, data, gates, load_run, losses, models, save_run
 from lsg_jax.checkpoint import Checkpoints
-from lsg_jax.config import Config, DataConfig, OptimizerConfig
+from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
 from lsg_jax.training import folder as folders
 from lsg_jax.training import loop, parallel, schedule, segments, steps
 from lsg_jax.training import state as states
@@ -66,6 +67,7 @@ def test_silence_by_hand():
     expected = (1 - np.asarray(rows)) / 10 - 7 / 10**2
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
     np.testing.assert_array_equal(jax.grad(losses.silence, 1)(features, rows), 0)
+    assert np.isfinite(jax.grad(losses.silence)(jnp.zeros((2, 3)), rows)).all()
 
 
 def test_complement_by_hand():
@@ -385,6 +387,60 @@ def test_another_configuration_is_refused_by_name(tmp_path):
         loop.fit(other, dataset, tmp_path)
 
 
+@pytest.mark.parametrize(("split", "label"), [("train", -1), ("test", 10)])
+def test_a_label_that_is_no_class_is_refused(tmp_path, split, label):
+    config, dataset = tiny_run()
+    images, labels = getattr(dataset, split)
+    wrong = dataset._replace(**{split: data.Split(images, np.where(np.arange(len(labels)) == 3, label, labels))})
+    with pytest.raises(ValueError, match=f"image has the label {label}; 10 classes have the labels 0 to 9"):
+        loop.fit(config, wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_last_seeds_there_are_can_be_trained(tmp_path):
+    config, dataset = tiny_run(seed=2**32 - 2, optimizer=OptimizerConfig(epochs=1, batch_size=64))
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, seeds=2))
+    loop.fit_seeds(config, dataset, tmp_path, 2)
+    assert load_run(tmp_path / f"seed{2**32 - 1}").config.seed == 2**32 - 1
+
+
+def test_what_a_start_left_that_was_killed_is_not_in_the_way(tmp_path):
+    config, dataset = tiny_run(optimizer=OptimizerConfig(epochs=1, batch_size=64))
+    (tmp_path / "config.json.0123.tmp").write_text("{")
+    assert len(loop.fit(config, dataset, tmp_path)) == 1
+
+
+@pytest.mark.parametrize("content", ["null", "5", "{", "{}"])
+def test_a_run_whose_config_file_is_another_goes_on(tmp_path, content):
+    config, dataset = tiny_run(optimizer=OptimizerConfig(epochs=1, batch_size=64))
+    history = loop.fit(config, dataset, tmp_path)
+    (tmp_path / "config.json").write_text(content)
+    assert loop.fit(config, dataset, tmp_path) == history
+
+
+@pytest.mark.parametrize(
+    ("gate", "setting", "value"),
+    [
+        ("none", "gate_loss_weight", 0.1),
+        ("none", "period", 2),
+        ("none", "sparsity_weight", 0.5),
+        ("none", "shared_filters", 0),
+        ("none", "silence_weight", 1.0),
+        ("fixed", "sparsity_weight", 0.5),
+        ("fixed", "tighten_threshold", 0.7),
+        ("learned", "shared_filters", 0),
+        ("tightened", "gate_learning_rate", 0.3),
+    ],
+)
+def test_a_setting_that_makes_no_difference_is_refused(gate, setting, value):
+    config = Config(gate=gate, init=Path("before"), lsg=GateConfig(**{setting: value}))
+    name = setting.replace("_", "-")
+    with pytest.raises(ValueError, match=f"--{name} makes no difference with --gate={gate}; leave it out, got {value}"):
+        config.resolve(1000, 10, 64)
+    plain = Config(gate=gate, init=Path("before")).resolve(1000, 10, 64)
+    assert plain.resolve(1000, 10, 64) == plain
+
+
 @pytest.mark.parametrize(("batch_size", "at_once"), [(64, False), (32, True)])
 def test_seeds_trained_together_are_the_seeds_trained_alone(tmp_path, monkeypatch, batch_size, at_once):
     monkeypatch.setattr(parallel, "_has_small_cache", lambda mesh: not at_once)
@@ -545,6 +601,10 @@ def test_the_last_three_and_the_best_checkpoint_are_kept(tmp_path):
         checkpoints.save(step, arrays, arrays, {"history": []}, measured)
     checkpoints.close()
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == [20, 30, 40, 50]
+    checkpoints = Checkpoints(tmp_path)  # as a resume does
+    checkpoints.save(60, arrays, arrays, {"history": []}, {"test_accuracy": 0.6})
+    checkpoints.close()
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [20, 40, 50, 60]
 
 
 @pytest.mark.parametrize("item", ["run", "variables"])
@@ -657,6 +717,13 @@ def test_load_run_evaluates_to_the_history(tmp_path):
         run.logits(images[:1], [10])
     with pytest.raises(ValueError, match="must lie in"):
         run.logits(images.astype(np.float32))
+
+
+def test_feature_maps_are_float32_whatever_the_convolutions_compute_in(runs):
+    run = load_run(runs / "learned")
+    half = dataclasses.replace(run, config=dataclasses.replace(run.config, precision="bfloat16"))
+    images = np.zeros((1, *run.image_shape), np.uint8)
+    assert half.feature_maps(images).dtype == half.features(images).dtype == half.logits(images).dtype == np.float32
 
 
 def test_a_saved_run_opens_as_it_was_and_says_nothing_of_this_machine(tmp_path):

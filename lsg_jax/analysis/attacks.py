@@ -62,21 +62,6 @@ class _Search(NamedTuple):
     rounds: jax.Array
 
 
-def correct(labels: np.ndarray, *logits: np.ndarray) -> np.ndarray:
-    """Returns the positions, i64[M], of the examples that every network classifies correctly.
-
-    Args:
-      labels: i[N].
-      *logits: of each network, or its probabilities, f32[N, C].
-
-    Raises ValueError where the shapes do not match.
-    """
-    for each in logits:
-        if each.ndim != 2 or each.shape[:1] != labels.shape:
-            raise ValueError(f"logits must be f32[N, C] for labels i[N={len(labels)}], got {each.shape}")
-    return np.flatnonzero(np.all([each.argmax(axis=1) == labels for each in logits], axis=0))
-
-
 @partial(jax.jit, static_argnames=("probabilities", "population", "generations"))
 def one_pixel(
     probabilities: Probabilities,

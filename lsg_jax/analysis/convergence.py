@@ -24,11 +24,11 @@ class Convergence(NamedTuple):
 def convergence(accuracy: np.ndarray, level: float) -> Convergence:
     """Measures a curve f[E], E >= 1, of the accuracy after each epoch, against a level in the same units.
 
-    Raises ValueError where it is no curve.
+    Raises ValueError where it is no curve, or a number of it is not finite.
     """
     accuracy = np.asarray(accuracy, np.float64)
-    if accuracy.ndim != 1 or not len(accuracy):
-        raise ValueError(f"a curve is an array of one number an epoch, got shape {accuracy.shape}")
+    if accuracy.ndim != 1 or not len(accuracy) or not np.isfinite(accuracy).all():
+        raise ValueError(f"a curve is an array of one finite number an epoch, got {accuracy.tolist()}")
     above = np.flatnonzero(accuracy >= level)
     below = np.flatnonzero(accuracy < level)
     kept = int(below[-1]) + 2 if len(below) else 1

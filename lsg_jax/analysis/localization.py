@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from lsg_jax.analysis.classifier import correct
+
 
 class Curves(NamedTuple):
     """Probability of the class while pixels are removed or inserted in the order of a map.
@@ -106,9 +108,10 @@ def deletion_insertion(
       ValueError: on shapes that do not match or a number of steps out of range.
     """
     images, maps, classes = np.asarray(images), np.asarray(maps), np.asarray(classes)
-    if images.dtype != np.uint8 or maps.shape != images.shape[:3] or classes.shape != images.shape[:1]:
+    matching = maps.shape == images.shape[:3] and classes.shape == images.shape[:1]
+    if images.dtype != np.uint8 or not matching or not len(images):
         raise ValueError(
-            "images must be uint8[N, H, W, channels], maps f32[N, H, W] and classes i[N], "
+            "images must be uint8[N, H, W, channels] with N > 0, maps f32[N, H, W] and classes i[N], "
             f"got {images.dtype}{images.shape}, {maps.shape} and {classes.shape}"
         )
     size = maps[0].size
@@ -146,10 +149,10 @@ def median_examples(labels: np.ndarray, *probabilities: np.ndarray) -> np.ndarra
     if stacked.ndim != 3 or labels.shape != stacked.shape[1:2]:
         raise ValueError(f"labels must be i[N] and probabilities f32[N, C], got {labels.shape} and {stacked.shape[1:]}")
     confidence = stacked[:, np.arange(len(labels)), labels].mean(axis=0)
-    agreed = np.all(stacked.argmax(axis=2) == labels, axis=0)
+    agreed = correct(labels, *probabilities)
     chosen = []
     for each in range(stacked.shape[2]):
-        members = np.flatnonzero(agreed & (labels == each))
+        members = agreed[labels[agreed] == each]
         if len(members):
             values = confidence[members]
             chosen.append(members[np.argmin(np.abs(values - np.median(values)))])

@@ -31,7 +31,7 @@ class Phi(NamedTuple):
       gate: the minimiser found, f32[C, K].
       steps: how many were taken, i32[].
       residual: how far a proximal step from ``gate`` moves any entry, divided by the step size, f32[]; 0 at a
-        stationary point.
+        stationary point. The step size is the curvature's bound, below which every step lowers Phi.
     """
 
     value: jax.Array
@@ -76,15 +76,17 @@ def phi(
       sparsity_weight: a.
       sparsity_target: s, in the units of the L1 norm, in [K, C K].
       gate: where the search starts, f32[C, K]; all-one by default.
-      tolerance: stop where ``residual`` is no more than this.
+      tolerance: stop where a step moves no entry by more than this times the step size.
       max_steps: stop after this many steps in any case.
 
     Raises ValueError where shapes or types do not match.
     """
     _check(features, labels, kernel, bias)
+    if gate is not None and gate.shape != kernel.shape[::-1]:
+        raise ValueError(f"the gate must be f32{list(kernel.shape[::-1])}, got {gate.dtype}{list(gate.shape)}")
 
     def cross_entropy(gate):
-        return losses.cross_entropy((features * gates.rows(gate, labels)) @ kernel + bias, labels)
+        return _cross_entropy(gate, features, labels, kernel, bias)
 
     shortest = 1 / _curvature_bound(features, labels, kernel)
     slope = jax.grad(cross_entropy)
@@ -118,7 +120,7 @@ def phi(
         advance,
         _Search(start, start, jnp.ones(()), 8 * shortest, jnp.full((), jnp.inf), jnp.zeros((), jnp.int32)),
     )
-    return _phi_at(search.gate, cross_entropy, sparsity_weight, sparsity_target, search.steps, search.residual)
+    return _phi_at(search.gate, cross_entropy, sparsity_weight, sparsity_target, search.steps, shortest)
 
 
 @partial(jax.jit, static_argnames=("batch_size", "steps"))
@@ -153,11 +155,8 @@ def phi_by_training(
     _check(features, labels, kernel, bias)
     optimizer = optax.chain(optax.sgd(learning_rate), gates.projection())
 
-    def cross_entropy(gate, features=features, labels=labels):
-        return losses.cross_entropy((features * gates.rows(gate, labels)) @ kernel + bias, labels)
-
     def cost(gate, chosen):
-        entropy = cross_entropy(gate, features[chosen], labels[chosen])
+        entropy = _cross_entropy(gate, features[chosen], labels[chosen], kernel, bias)
         return entropy + training_weight * losses.sparsity(gate, sparsity_target)
 
     def step(index, carry):
@@ -169,9 +168,11 @@ def phi_by_training(
     start = jnp.ones((len(bias), features.shape[1]))
     gate, _ = lax.fori_loop(0, steps, step, (start, optimizer.init(start)))
     rate = 1 / _curvature_bound(features, labels, kernel)
-    moved = _proximal(gate - rate * jax.grad(cross_entropy)(gate), rate * sparsity_weight, sparsity_target)
-    residual = jnp.max(jnp.abs(moved - gate)) / rate
-    return _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, jnp.int32(steps), residual)
+
+    def cross_entropy(gate):
+        return _cross_entropy(gate, features, labels, kernel, bias)
+
+    return _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, jnp.int32(steps), rate)
 
 
 def _check(features: jax.Array, labels: jax.Array, kernel: jax.Array, bias: jax.Array) -> None:
@@ -185,8 +186,15 @@ def _check(features: jax.Array, labels: jax.Array, kernel: jax.Array, bias: jax.
         )
 
 
-def _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, steps, residual) -> Phi:
-    entropy = cross_entropy(gate)
+def _cross_entropy(gate, features, labels, kernel, bias):
+    logits = jnp.matmul(features * gates.rows(gate, labels), kernel, precision=lax.Precision.HIGHEST) + bias
+    return losses.cross_entropy(logits, labels)
+
+
+def _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, steps, rate) -> Phi:
+    entropy, gradient = jax.value_and_grad(cross_entropy)(gate)
+    moved = _proximal(gate - rate * gradient, rate * sparsity_weight, sparsity_target)
+    residual = jnp.max(jnp.abs(moved - gate)) / rate
     penalty = sparsity_weight * losses.sparsity(gate, sparsity_target)
     return Phi(entropy + penalty, entropy, gates.density(gate), gate, steps, residual)
 
@@ -198,8 +206,9 @@ def _curvature_bound(features: jax.Array, labels: jax.Array, kernel: jax.Array) 
     """
     centered = kernel - kernel.mean(axis=1, keepdims=True)
     members = jax.nn.one_hot(labels, kernel.shape[1]) / len(labels)
-    moments = jnp.einsum("nc,nk,nl->ckl", members, features, features)
-    largest = jnp.max(jnp.linalg.eigvalsh(moments * (centered @ centered.T) / 2))
+    moments = jnp.einsum("nc,nk,nl->ckl", members, features, features, precision=lax.Precision.HIGHEST)
+    products = jnp.matmul(centered, centered.T, precision=lax.Precision.HIGHEST)
+    largest = jnp.max(jnp.linalg.eigvalsh(moments * products / 2))
     return jnp.maximum(largest, jnp.finfo(largest.dtype).eps)
 
 

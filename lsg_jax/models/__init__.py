@@ -33,7 +33,9 @@ def constructor(name: str) -> Callable[..., GatedNetwork]:
 
 
 def create(name: str, num_classes: int, batch_axis: str | None = None, precision: str = "float32") -> GatedNetwork:
-    """Returns the named model for ``num_classes`` classes. Raises ValueError, with the known names, on any other name.
+    """Returns the named model for ``num_classes`` classes.
+
+    Raises ValueError, with the known names, on any other name or precision.
 
     ``batch_axis`` names the mapped axis that a batch is split over, so that batch statistics are those of all of it.
     ``precision``, a key of ``PRECISIONS``, is that of the convolutions and what lies between them; parameters, batch
@@ -42,4 +44,6 @@ def create(name: str, num_classes: int, batch_axis: str | None = None, precision
     construct = constructor(name)
     if num_classes < 2:
         raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; choose one of: {', '.join(PRECISIONS)}")
     return construct(num_classes, batch_axis, PRECISIONS[precision])

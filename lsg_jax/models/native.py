@@ -17,7 +17,7 @@ import numpy as np
 
 from lsg_jax import cache
 
-_SOURCES = sorted(Path(__file__).with_name("kernels").iterdir())
+_SOURCES = sorted(path for path in Path(__file__).with_name("kernels").glob("*") if path.suffix in (".cc", ".h"))
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-w")
 _FUNCTIONS = ("convolution", "input_gradient", "weight_gradient", "channel_sums")
 

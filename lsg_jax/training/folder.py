@@ -121,7 +121,9 @@ def check_folder(config: Config, folder: Path) -> None:
 
     Of several processes the first looks, before it writes there.
     """
-    if not parallel.is_first() or not folder.is_dir() or not any(path.name != "lock" for path in folder.iterdir()):
+    if not parallel.is_first() or not folder.is_dir():
+        return
+    if all(path.name == "lock" or path.suffix == ".tmp" for path in folder.iterdir()):  # a first start that was killed
         return
     theirs, ours = _stored_config(folder).settings(), config.settings()
     different = [f"--{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]]

@@ -68,7 +68,8 @@ def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> lis
     other seeds is refused: ValueError.
     """
     numbers = range(config.seed, config.seed + seeds)
-    configs = [dataclasses.replace(config, seed=number) for number in numbers]
+    alone = dataclasses.replace(config.run, seeds=1)
+    configs = [dataclasses.replace(config, seed=number, run=alone) for number in numbers]
     paths = [folder / f"seed{number}" for number in numbers]
     if parallel.is_first():
         trained = {path for path in folder.glob("seed*") if has_checkpoint(path)}
@@ -81,6 +82,7 @@ def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> lis
 def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[list[dict[str, Any]]]:
     """Runs that differ in their seeds alone are stacked: every array of state, key and loss has them as first axis."""
     config, epochs, batch_size = configs[0], configs[0].optimizer.epochs, configs[0].optimizer.batch_size
+    _check_labels(dataset)
     described = describe(config, dataset, [])["data"]
     parallel.check_same(config.settings() | {"seeds": len(configs), "folder": str(paths[0]), "data": described})
     mesh = parallel.mesh(len(configs))
@@ -259,13 +261,24 @@ def _items(state: TrainState, total_loss: jax.Array | np.ndarray) -> dict[str, A
     return {"variables": variables, "training": training}
 
 
+def _check_labels(dataset: Dataset) -> None:
+    """Raises ValueError where a label is no class: indexing would take the nearest one that is."""
+    classes = len(dataset.class_names)
+    for name, labels in (("training", dataset.train.labels), ("test", dataset.test.labels)):
+        if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+            wrong = labels.min() if labels.min() < 0 else labels.max()
+            raise ValueError(
+                f"a {name} image has the label {wrong}; {classes} classes have the labels 0 to {classes - 1}"
+            )
+
+
 def _open_origin(path: Path, config: Config, dataset: Dataset) -> Run:
     """Opens what training starts from; raises ValueError where it does not fit the configuration or the data set."""
     if not path.suffix and not path.expanduser().is_dir():
         raise FileNotFoundError(f"there is no run folder --init {path}")
     origin = load_run(path) if path.expanduser().is_dir() else pretrained.import_torch(path)
     done, asked = len(origin.history), origin.config.optimizer.epochs
-    if path.expanduser().is_dir() and done < asked:
+    if not origin.imported and done < asked:
         raise ValueError(f"--init {path} has {done} of {asked} epochs; finish it first")
     name, classes, channels = config.data.dataset, len(dataset.class_names), dataset.train.images.shape[-1]
     if origin.config.model != config.model:
