@@ -4,19 +4,37 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import cli
-from lsg_jax import Run, cache, data, load_run, metrics
+from lsg_jax import Run, data, load_run, metrics
+from lsg_jax.cache import publish
+from lsg_jax.config import Config
 from lsg_jax.data import Dataset
 from lsg_jax.metrics import Phi
+from lsg_jax.metrics.examples import group_means
+
+
+class Picture(NamedTuple):
+    """A figure of a claim.
+
+    Attributes:
+      figure: the figure.
+      caption: what to look for in it.
+      arrays: what it shows, by title.
+    """
+
+    figure: Figure
+    caption: str
+    arrays: dict[str, Any]
 
 
 class Claim(NamedTuple):
@@ -25,16 +43,16 @@ class Claim(NamedTuple):
     Attributes:
       name: of the files it is written to.
       title: which claim it is.
-      caption: what to look for in the picture, and how it was computed.
+      caption: what was measured, and how.
       numbers: what was measured, by network, as JSON takes it.
-      figures: the pictures, by the names of their files.
+      pictures: by the names of their files.
     """
 
     name: str
     title: str
     caption: str
     numbers: dict[str, Any]
-    figures: dict[str, Figure]
+    pictures: dict[str, Picture]
 
 
 @dataclass(frozen=True)
@@ -48,7 +66,7 @@ class Options:
     data_dir: Path | None = None
     """The TFDS data directory to read from (default: the one it was trained from)."""
     output: Path | None = None
-    """The folder for the picture and the numbers (default: figures/ in the run folder)."""
+    """The folder for the pictures and the numbers (default: figures/ in the run folder)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +76,27 @@ class Network:
     Attributes:
       name: that of the run folder.
       run: the run.
-      dataset: what it was trained on, and the test set that its own metrics were measured on.
+      load: returns what it was trained on, and the test set that its own metrics were measured on.
+      budget: the training whose updates of G Phi is measured after.
     """
 
     name: str
     run: Run = field(repr=False)
-    dataset: Dataset = field(repr=False)
+    load: Callable[[], Dataset] = field(repr=False)
+    budget: Config = field(repr=False)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """What ``load`` returns. Raises ValueError where the network was not made for images and classes like those."""
+        dataset = self.load()
+        made_for = self.run.image_shape, len(self.run.class_names)
+        found = dataset.test.images.shape[1:], len(dataset.class_names)
+        if made_for != found:
+            raise ValueError(
+                f"{self.name} is a network for images {list(made_for[0])} of {made_for[1]} classes, and "
+                f"{self.run.config.data.dataset} has images {list(found[0])} of {found[1]}"
+            )
+        return dataset
 
     @property
     def images(self) -> np.ndarray:
@@ -98,12 +131,54 @@ class Network:
         return metrics.filter_correlation(np.asarray(self.run.last_kernel))
 
     @cached_property
+    def phi_by_training(self) -> Phi:
+        """Phi after the updates of G alone that ``budget`` has, or with a learned gate would have (Algorithm 1)."""
+        classes, filters = self.run.gate.shape
+        lsg = self.budget.lsg if self.budget.gate == "learned" else replace(self.budget.lsg, sparsity_weight=None)
+        examples = len(self.dataset.train.labels)
+        config = replace(self.budget, gate="learned", lsg=lsg).resolve(examples, classes, filters)
+        return metrics.phi_by_training(
+            *self._phi_arguments,
+            jax.random.key(0),
+            **self._density_form,
+            training_weight=config.lsg.sparsity_weight,
+            learning_rate=config.lsg.gate_learning_rate * config.lsg.gate_loss_weight,
+            batch_size=config.optimizer.batch_size,
+            steps=max(1, config.gated_epochs() * (examples // config.optimizer.batch_size)),
+        )
+
+    @cached_property
+    def stationary(self) -> dict[str, Phi]:
+        """Stationary points of Phi in density form on the test set, by the G that the search started from."""
+        kernel, _ = self.linear
+        activation = group_means(self.features, self.labels == np.arange(kernel.shape[1])[:, None])
+        starts = {
+            "all-one": np.ones(kernel.T.shape),
+            "after the training's budget": np.asarray(self.phi_by_training.gate),
+            "each filter of the class it answers to most": activation == activation.max(axis=0),
+            "each filter of the class whose logit it adds most to": kernel.T.max(axis=0) == kernel.T,
+        }
+        if self.run.config.gate != "none":
+            starts["its own"] = np.asarray(self.run.gate)
+        return {
+            name: metrics.phi(*self._phi_arguments, **self._density_form, gate=jnp.asarray(start, jnp.float32))
+            for name, start in starts.items()
+        }
+
+    @cached_property
     def solved(self) -> Phi:
-        """Phi in density form, a = 1 and s = 1 / C: CE + | density - 1 / C |, on the test set, from an all-one G."""
-        kernel, bias = self.linear
-        filters, classes = kernel.shape
-        arrays = map(jnp.asarray, (self.features, self.labels, kernel, bias))
-        return metrics.phi(*arrays, sparsity_weight=1 / (classes * filters), sparsity_target=float(filters))
+        """The lowest of the stationary points."""
+        return min(self.stationary.values(), key=lambda found: float(found.value))
+
+    @property
+    def _phi_arguments(self) -> tuple[jax.Array, ...]:
+        return tuple(map(jnp.asarray, (self.features, self.labels, *self.linear)))
+
+    @property
+    def _density_form(self) -> dict[str, float]:
+        """Of Phi: a = 1 and s = 1 / C, so that it is CE + | density - 1 / C |."""
+        classes, filters = self.run.gate.shape
+        return {"sparsity_weight": 1 / (classes * filters), "sparsity_target": float(filters)}
 
     @cached_property
     def gate(self) -> np.ndarray:
@@ -114,22 +189,31 @@ class Network:
 def open_networks(run: Path, against: Path | None, data_dir: Path | None) -> list[Network]:
     """Opens the run and, where there is one, the run it is compared with, on the same test set."""
     paths = [run] if against is None else [run, against]
-    networks = []
-    for path in paths:
-        opened = load_run(path)
-        settings = opened.config.data
-        folder = data_dir or settings.data_dir
-        dataset = data.load(settings.dataset, folder, settings.train_examples, settings.holdout)
-        networks.append(Network(path.resolve().name, opened, dataset))
-    first, last = networks[0], networks[-1]
-    if first.run.class_names != last.run.class_names or not np.array_equal(first.images, last.images):
-        raise ValueError(f"{run} and {against} were measured on different images; choose one data set")
-    if len(networks) == 2 and first.name == last.name:
-        raise ValueError(f"{run} and {against} have the same folder name, which is to tell them apart")
-    if len({len(network.run.history) for network in networks}) > 1:
-        done = " and ".join(f"{network.name} {len(network.run.history)}" for network in networks)
+    opened = [load_run(path) for path in paths]
+    settings = opened[0].config.data
+    for other in opened[1:]:
+        same = other.config.data.dataset == settings.dataset and other.config.data.holdout == settings.holdout
+        if not same or other.class_names != opened[0].class_names:
+            raise ValueError(f"{run} and {against} were measured on different images; choose one data set")
+    if len({len(each.history) for each in opened}) > 1:
+        done = " and ".join(f"{path} {len(each.history)}" for path, each in zip(paths, opened, strict=True))
         print(f"note: they were not trained for as long: {done} epochs", file=sys.stderr)
-    return networks
+    folder = data_dir or settings.data_dir
+    load = cache(lambda: data.load(settings.dataset, folder, settings.train_examples, settings.holdout))
+    return [Network(name, each, load, opened[0].config) for name, each in zip(_names(paths), opened, strict=True)]
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Returns the names of run folders, and where they are the same those of the folders that they are in too."""
+    resolved = [path.resolve() for path in paths]
+    if len(set(resolved)) < len(resolved):
+        raise ValueError(f"{paths[0]} cannot be compared with itself")
+    names = [path.name for path in resolved]
+    parts = 1
+    while len(set(names)) < len(names):
+        parts += 1
+        names = ["-".join(path.parts[-parts:]) for path in resolved]
+    return names
 
 
 def check_agreed(images: np.ndarray, networks: list[Network]) -> None:
@@ -139,44 +223,54 @@ def check_agreed(images: np.ndarray, networks: list[Network]) -> None:
         raise ValueError(f"no test image is classified correctly by {names}")
 
 
-def to_json(content: Any) -> str:
-    """Returns ``content`` as JSON, with null for NaN, which is what a class without images measures."""
-    return json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n"
+def to_json(content: Any, indent: int | None = 1) -> str:
+    """Returns ``content`` as JSON: arrays to five decimals, null for NaN, which is what a class without images has."""
+    return json.dumps(_plain(content), indent=indent, allow_nan=False) + "\n"
 
 
-def _without_nan(content: Any) -> Any:
+def _plain(content: Any) -> Any:
     if isinstance(content, dict):
-        return {name: _without_nan(value) for name, value in content.items()}
+        return {name: _plain(value) for name, value in content.items()}
+    if isinstance(content, np.ndarray):
+        content = np.round(content.astype(np.float64), 5).tolist()
     if isinstance(content, list):
-        return list(map(_without_nan, content))
+        return list(map(_plain, content))
     return None if isinstance(content, float) and math.isnan(content) else content
+
+
+def flat(numbers: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Returns nested numbers by one name each."""
+    found: dict[str, Any] = {}
+    for name, value in numbers.items():
+        found |= flat(value, f"{before}{name}: ") if isinstance(value, dict) else {before + name: value}
+    return found
 
 
 def write(claim: Claim, folder: Path) -> None:
     """Writes NAME.json and the pictures."""
     content = to_json({"title": claim.title, "caption": claim.caption, "numbers": claim.numbers})
-    cache.publish(folder / f"{claim.name}.json", lambda file: file.write_text(content))
-    for name, figure in claim.figures.items():
-        cli.save_figure(figure, folder / f"{name}.png")
+    publish(folder / f"{claim.name}.json", lambda file: file.write_text(content))
+    for name, picture in claim.pictures.items():
+        cli.save_figure(picture.figure, folder / f"{name}.png")
+
+
+def run(measure: Callable[[list[Network]], Claim], options: Options) -> None:
+    """Measures a claim, prints its numbers and writes its files."""
+    folder = cli.output_folder(options.run, options.output, "figures")
+    networks = open_networks(options.run, options.against, options.data_dir)
+    cli.check_writable(folder)
+    claim = measure(networks)
+    write(claim, folder)
+    for name, numbers in claim.numbers.items():
+        print(name)
+        _print(numbers, "  ")
+    for name in claim.pictures:
+        print(folder / f"{name}.png")
 
 
 def main(measure: Callable[[list[Network]], Claim], description: str) -> None:
-    """The whole of a claim's command: measures it, prints its numbers and writes both files."""
-
-    def command() -> None:
-        options = cli.parse(Options, description)
-        folder = options.output or options.run / "figures"
-        networks = open_networks(options.run, options.against, options.data_dir)
-        cli.check_writable(folder)
-        claim = measure(networks)
-        write(claim, folder)
-        for name, numbers in claim.numbers.items():
-            print(name)
-            _print(numbers, "  ")
-        for name in claim.figures:
-            print(folder / f"{name}.png")
-
-    cli.main(command)
+    """The whole of a claim's command."""
+    cli.main(lambda: run(measure, cli.parse(Options, description)))
 
 
 def _print(numbers: dict[str, Any], indent: str) -> None:

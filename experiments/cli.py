@@ -1,6 +1,7 @@
 """What the commands share: parsing with one-line errors, and the whole of a training command."""
 
 import contextlib
+import dataclasses
 import io
 import logging
 import os
@@ -58,11 +59,21 @@ def keep_programs() -> None:
 
 
 def parse(options: type[_Options], description: str, default: Any = tyro.MISSING_NONPROP) -> _Options:
-    """Parses the command line with tyro; what it rejects becomes one line and exit status 2."""
-    stderr = io.StringIO()
+    """Parses the command line with tyro; what it rejects becomes one line and exit status 2.
+
+    A path that starts with ~ lies in the user's home, as shells have it only where the ~ starts a word.
+    """
+    file, stderr = Path(sys.argv[0]), io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
-            return tyro.cli(options, default=default, description=description, config=(tyro.conf.OmitArgPrefixes,))
+            parsed = tyro.cli(
+                options,
+                prog=f"python -m {file.parent.name}.{file.stem}",
+                default=default,
+                description=description,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+        return _expanded(parsed)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
@@ -77,8 +88,19 @@ def parse(options: type[_Options], description: str, default: Any = tyro.MISSING
         for reason, wanted in (("invalid literal for int", "a whole number"), ("could not convert", "a number")):
             message = re.sub(rf"Error parsing (--\S+): {reason}.*: ", rf"\1 must be {wanted}, got ", message)
         message = re.sub(r"^(Value error |Error parsing \S+: |Unrecognized options )+|Required options ", "", message)
-        message = re.sub(r"Missing from \S*/(\S+): ", r"missing option: ", message)
+        message = re.sub(r"Missing from python -m \S+: ", r"missing option: ", message)
         _fail(f"{message}; see --help")
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.expanduser()
+    if isinstance(value, tuple):
+        return tuple(map(_expanded, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = (field.name for field in dataclasses.fields(value))
+        return dataclasses.replace(value, **{name: _expanded(getattr(value, name)) for name in fields})
+    return value
 
 
 def train(default: Config, description: str) -> None:
@@ -90,7 +112,7 @@ def train(default: Config, description: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the first speaks for all
     else:
         parallel.use_cores(config.run.seeds)
-    folder = config.run.output.expanduser() if config.run.output else default_folder(config, default)
+    folder = config.run.output or default_folder(config, default)
     if parallel.is_first():
         for each in (folder, folder / "checkpoints", folder / "figures"):
             check_writable(each)
@@ -128,8 +150,7 @@ def default_folder(config: Config, default: Config) -> Path:
 
 def save_figure(figure: Any, file: Path) -> None:
     """Writes a PNG."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=150)
+    cache.publish(file, lambda temporary: figure.savefig(temporary, dpi=150, format="png"))
 
 
 def _summarize(folder: Path, history: list[dict[str, Any]]) -> None:
@@ -169,6 +190,13 @@ def _summarize_seeds(folder: Path, histories: list[list[dict[str, Any]]]) -> Non
         print(f"{name:34s}{np.mean(values):8.4f} ± {np.std(values, ddof=1):.4f}")
     print(f"training time                     {sum(line['seconds'] for line in histories[0]):.0f} s")
     print(f"run folders                       {folder}/seed*")
+
+
+def output_folder(run: Path, output: Path | None, inside: str = "") -> Path:
+    """Returns the folder a command writes to: ``output`` or, by default, the run folder or a folder ``inside`` it."""
+    if output is None and run.name.isdigit() and run.parent.name == "checkpoints":
+        raise ValueError(f"{run} is a checkpoint, where nothing else may lie; name a folder with --output")
+    return output or run / inside
 
 
 def check_json(file: Path) -> None:

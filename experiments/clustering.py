@@ -1,7 +1,7 @@
-"""Figure 9 for any run: k-means of its pooled features, beside its gate."""
+"""Figure 9 for any run: k-means of its pooled features, above its gate."""
 
 from experiments import claims
-from experiments.claims import Claim, Network
+from experiments.claims import Claim, Network, Picture
 from lsg_jax import plots
 from lsg_jax.analysis import clustering
 
@@ -11,7 +11,7 @@ def measure(networks: list[Network]) -> Claim:
     centers, numbers = {}, {}
     for network in networks:
         found = clustering.cluster(network.features, network.labels, network.gate)
-        centers[network.name] = found.centers
+        centers[network.name] = found.centers, network.gate
         numbers[network.name] = {
             "cosine to the class's gate row": float(found.own_similarity),
             "cosine to other classes' rows": float(found.other_similarity),
@@ -24,7 +24,14 @@ def measure(networks: list[Network]) -> Claim:
         "Hungarian method. Rows are classes, columns filters. The claim: the centres look like the gate. The adjusted "
         "Rand index tells how well the clusters agree with the labels.",
         numbers,
-        {"clustering": plots.cluster_centers(centers, networks[0].run.class_names)},
+        {
+            "clustering": Picture(
+                plots.cluster_centers(centers, networks[0].run.class_names),
+                "Each on its own colour scale; a network trained without a gate is shown with the gate solved for Phi. "
+                "Look for centres that are bright where the gate below them is.",
+                {name: {"cluster centres": found, "gate": gate} for name, (found, gate) in centers.items()},
+            )
+        },
     )
 
 

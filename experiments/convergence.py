@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from experiments import claims
-from experiments.claims import Claim, Network
+from experiments.claims import Claim, Network, Picture
 from lsg_jax import plots
 from lsg_jax.analysis.convergence import convergence
 
+CURVES = ("test_accuracy", "test_cross_entropy", "density")
 SHARE = 0.95  # of the best accuracy that any of them had: the level whose epochs are counted
 
 
@@ -37,7 +38,18 @@ def measure(networks: list[Network]) -> Claim:
         "ones. The paper prefers these to equation 3 in every batch (--scheme=joint) for their 'better training "
         "stability and converging speed'.",
         numbers,
-        {"convergence": plots.compared_curves(histories)} if histories else {},
+        {
+            "convergence": Picture(
+                plots.compared_curves(histories),
+                "Look for the curve that rises first, and for teeth, which are gated epochs.",
+                {
+                    name: {measure: np.array([line[measure] for line in history]) for measure in CURVES}
+                    for name, history in histories.items()
+                },
+            )
+        }
+        if histories
+        else {},
     )
 
 

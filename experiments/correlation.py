@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from experiments import claims, paper
-from experiments.claims import Claim, Network
+from experiments.claims import Claim, Network, Picture
 from lsg_jax import metrics, plots
 from lsg_jax.analysis import correlation
 
@@ -21,23 +21,33 @@ def measure(networks: list[Network]) -> Claim:
         matrix = network.correlation
         matrices[network.name] = matrix, correlation.class_order(network.gate)
         curves[network.name] = correlation.ratio_above(matrix, THRESHOLDS)
-        shares = correlation.ratio_above(matrix, np.array(STATED))
-        numbers[network.name] = inter_class(network) | {
-            f"share above {threshold}": float(share) for threshold, share in zip(STATED, shares, strict=True)
-        }
+        numbers[network.name] = inter_class(network)
+        pairs = matrix[~np.eye(len(matrix), dtype=bool)][None]
+        for name, elements in (("share above", matrix), ("share of pairs above", pairs)):
+            shares = correlation.ratio_above(elements, np.array(STATED)).tolist()
+            numbers[network.name] |= {f"{name} {each}": share for each, share in zip(STATED, shares, strict=True)}
     return Claim(
         "correlation",
         "Figure 7 and Table 2: correlation of filters",
         "Inner products of the unit-norm weights of the last convolution's filters, ordered by the class that holds "
-        "them (of a network without a gate: by the gate solved for Phi), and the share of the matrix, diagonal "
-        "included, above a threshold. C_IC averages it over pairs of filters among the m most activated by two "
-        "different classes. Correlations of both signs cancel in it, so that it may be near 0 in any network; the mean "
-        "of absolute ones does not. The claim: blocks along the diagonal, a lower curve and half the plain network's "
-        "C_IC.",
+        "them (of a network without a gate: by the gate solved for Phi), and the share of the matrix above a "
+        "threshold, as in the paper with the diagonal, whose entries are 1, and that of pairs, without it. C_IC "
+        "averages it over pairs of filters among the m most activated by two different classes. Correlations of both "
+        "signs cancel in it, so that it may be near 0 in any network; the mean of absolute ones does not. The claim: "
+        "blocks along the diagonal, a lower curve and half the plain network's C_IC.",
         numbers | {"the paper's C_IC": paper.C_IC},
         {
-            "correlation": plots.correlation_matrices(matrices, networks[0].run.class_names),
-            "correlation_curves": plots.correlation_curves(THRESHOLDS, curves),
+            "correlation": Picture(
+                plots.correlation_matrices(matrices, networks[0].run.class_names),
+                "Filters in the order of the classes, whose blocks are framed; those of no single class come last. "
+                "Look for blocks along the diagonal that are brighter than the rest.",
+                {name: matrix for name, (matrix, _) in matrices.items()},
+            ),
+            "correlation_curves": Picture(
+                plots.correlation_curves(THRESHOLDS, curves),
+                "The share of the matrix above each threshold (Figure 7 e). The lower, the fewer filters are alike.",
+                {"thresholds": THRESHOLDS, **curves},
+            ),
         },
     )
 

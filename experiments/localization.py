@@ -5,7 +5,7 @@ import numpy as np
 from scipy.special import softmax
 
 from experiments import claims
-from experiments.claims import Claim, Network
+from experiments.claims import Claim, Network, Picture
 from lsg_jax import plots
 from lsg_jax.analysis import localization
 
@@ -42,10 +42,27 @@ def measure(networks: list[Network]) -> Claim:
         "and the share of the image that holds 90 % of the map's positive part.",
         numbers,
         {
-            "localization": plots.activation_maps(
-                first.images[chosen], shown, certain, [names[label] for label in first.labels[chosen]]
+            "localization": Picture(
+                plots.activation_maps(
+                    first.images[chosen], shown, certain, [names[label] for label in first.labels[chosen]]
+                ),
+                "An example of each class above its maps, with the probability of the class. Look for maps that lie "
+                "on the object and on nothing else.",
+                shown,
             ),
-            "deletion_insertion": plots.deletion_insertion_curves(curves),
+            "deletion_insertion": Picture(
+                plots.deletion_insertion_curves(curves),
+                "Left, the sooner the curve falls the better does the map name the pixels that count; right, the "
+                "sooner it rises.",
+                {
+                    name: {
+                        "share of pixels": found.shares,
+                        "deletion": found.deletion.mean(0),
+                        "insertion": found.insertion.mean(0),
+                    }
+                    for name, found in curves.items()
+                },
+            ),
         },
     )
 

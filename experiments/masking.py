@@ -3,7 +3,7 @@
 from typing import Any
 
 from experiments import claims, cli
-from experiments.claims import Claim, Network
+from experiments.claims import Claim, Network, Picture
 from lsg_jax import plots
 from lsg_jax.analysis import masking
 
@@ -37,7 +37,14 @@ def measure(networks: list[Network]) -> Claim:
         "claim holds where the row of a removed class empties and the other rows stay, and where a plain network's row "
         "does not: compare the recall lost.",
         numbers,
-        {"masking": plots.confusion_matrices(pictures, names)},
+        {
+            "masking": Picture(
+                plots.confusion_matrices(pictures, names),
+                "Shares of each true class in percent. Look for rows that empty: those of the removed classes should, "
+                "and no other.",
+                pictures,
+            )
+        },
     )
 
 

@@ -1,6 +1,7 @@
 """Section 4.4 over many runs: how many filters each class holds alone, and how many are shared."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,23 +29,34 @@ def count(options: Options) -> None:
     """Writes the counts and the picture."""
     cli.check_json(options.output)
     runs = [load_run(path) for path in options.runs]
-    if len(runs) < 2:
-        raise ValueError(f"at least two run folders are needed for a spread, got {len(runs)}")
-    different = {(run.config.model, run.config.data.dataset, run.config.gate) for run in runs}
+    if len(set(map(Path.resolve, options.runs))) < max(2, len(runs)):
+        raise ValueError(f"at least two different run folders are needed for a spread, got {len(runs)}, none twice")
+    for path, run in zip(options.runs, runs, strict=True):
+        if run.config.gate != "learned":
+            raise ValueError(f"{path} was trained with --gate={run.config.gate}, which learns no gate to count in")
+        if (done := len(run.history)) < (asked := run.config.optimizer.epochs):
+            raise ValueError(f"{path} has {done} of {asked} epochs; finish it first")
+    different = {(run.config.model, run.config.data.dataset) for run in runs}
     if len(different) > 1:
-        raise ValueError(f"the runs differ in model, data set or gate: {sorted(different)}; name like ones")
+        raise ValueError(f"the runs differ in model or data set: {sorted(different)}; name like ones")
+    ((model, dataset),) = different
     names = runs[0].class_names
     found = ownership.ownership_statistics(np.stack([run.gate for run in runs]), THRESHOLDS)
-    numbers = {"runs": len(runs), "filters": int(runs[0].gate.shape[1])} | {
-        f"threshold {threshold}": {
-            "a class alone": _spread(found.monopolised_mean[index].mean(), found.monopolised_std[index].mean()),
-            "shared": _spread(found.shared_mean[index], found.shared_std[index]),
-            "by class": {
-                name: _spread(found.monopolised_mean[index, label], found.monopolised_std[index, label])
-                for label, name in enumerate(names)
-            },
-        }
-        for index, threshold in enumerate(THRESHOLDS)
+    numbers = {
+        "command": shlex.join(["python", "-m", "experiments.ownership", *map(str, options.runs)]),
+        "measured": f"{len(runs)} learned gates of {model} on {dataset}",
+        "filters": int(runs[0].gate.shape[1]),
+        "thresholds": {
+            str(threshold): {
+                "a class alone": _spread(found.monopolised_mean[index].mean(), found.monopolised_std[index].mean()),
+                "shared": _spread(found.shared_mean[index], found.shared_std[index]),
+                "by class": {
+                    name: _spread(found.monopolised_mean[index, label], found.monopolised_std[index, label])
+                    for label, name in enumerate(names)
+                },
+            }
+            for index, threshold in enumerate(THRESHOLDS)
+        },
     }
     content = json.dumps(numbers, indent=1) + "\n"
     cache.publish(options.output, lambda file: file.write_text(content))

@@ -23,7 +23,7 @@ def publish(options: Options) -> None:
     """Writes the folder. An unfinished run is refused."""
     run = load_run(options.run)
     epochs = run.config.optimizer.epochs
-    if len(run.history) < epochs:
+    if not run.imported and len(run.history) < epochs:
         raise ValueError(f"{options.run} has {len(run.history)} of {epochs} epochs; finish it first")
     save_run(run, options.output)
     print(options.output)

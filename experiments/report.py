@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 from matplotlib.figure import Figure
@@ -53,8 +53,8 @@ PAGE = """<!DOCTYPE html>
 :root {{ color-scheme: light dark; --line: #8886; }}
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }}
 h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid var(--line); }}
-figure {{ margin: 1rem 0; overflow-x: auto; }}
-img {{ max-width: 100%; height: auto; background: white; border-radius: 4px; }}
+figure {{ margin: 1rem 0; }} figcaption {{ font-size: .9em; }}
+img {{ max-width: max(100%, 36rem); height: auto; background: white; border-radius: 4px; }}
 .scroll {{ overflow-x: auto; }}
 code {{ overflow-wrap: anywhere; font-size: .85em; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
@@ -86,6 +86,8 @@ class Options:
     """The folder for report.html and report.json (default: the run folder)."""
     attack_images: int = attacks.IMAGES
     """How many test images are attacked; 0 leaves the attacks out, which take minutes a network."""
+    attack_budget: Literal["short", "cited"] = "short"
+    """short, which takes minutes a network on a CPU, or cited, that of the papers they are from: hours."""
 
     def __post_init__(self) -> None:
         if self.attack_images < 0:
@@ -96,6 +98,9 @@ def content_of(networks: list[Network], found: list[Claim]) -> dict[str, Any]:
     """Returns what report.json holds."""
     return {
         "networks": [network.name for network in networks],
+        "trained": {
+            network.name: {"model": network.run.config.model, "gate": network.run.config.gate} for network in networks
+        },
         "claims": {claim.name: {"title": claim.title, "numbers": claim.numbers} for claim in found},
     }
 
@@ -124,17 +129,22 @@ def page(networks: list[Network], found: list[Claim]) -> str:
 
 
 def _section(claim: Claim) -> str:
-    numbers = base64.b64encode(claims.to_json(claim.numbers).encode()).decode()
     pictures = "".join(
-        f'<figure><img alt="{html.escape(claim.title)}" src="data:image/png;base64,{_png(figure)}"></figure>'
-        for figure in claim.figures.values()
+        f'<figure><div class="scroll"><img alt="{html.escape(picture.caption)}" '
+        f'src="data:image/png;base64,{_png(picture.figure)}"></div><figcaption>{html.escape(picture.caption)} '
+        f"{_download(f'{html.escape(name)}.json', picture.arrays, 'What it shows, as JSON')}</figcaption></figure>"
+        for name, picture in claim.pictures.items()
     )
     return (
         f'<section id="{claim.name}"><h2>{html.escape(claim.title)}</h2><p>{html.escape(claim.caption)}</p>'
         f'{pictures}<div class="scroll">{_table(claim.numbers)}</div>'
-        f'<p><a download="{claim.name}.json" href="data:application/json;base64,{numbers}">These numbers as JSON</a>'
-        "</p></section>"
+        f"<p>{_download(f'{claim.name}-numbers.json', claim.numbers, 'These numbers as JSON')}</p></section>"
     )
+
+
+def _download(file: str, content: dict[str, Any], words: str) -> str:
+    data = base64.b64encode(claims.to_json(content, indent=None).encode()).decode()
+    return f'<a download="{file}" href="data:application/json;base64,{data}">{words}</a>'
 
 
 def _png(figure: Figure) -> str:
@@ -145,7 +155,7 @@ def _png(figure: Figure) -> str:
 
 def _table(numbers: dict[str, Any]) -> str:
     """Returns a table with a column for each network, and a row for each of its numbers."""
-    columns = {name: _flat(values) for name, values in numbers.items()}
+    columns = {name: claims.flat(values) for name, values in numbers.items()}
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *columns))
     rows = "".join(
@@ -157,13 +167,6 @@ def _table(numbers: dict[str, Any]) -> str:
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-def _flat(numbers: dict[str, Any], before: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in numbers.items():
-        flat |= _flat(value, f"{before}{name}: ") if isinstance(value, dict) else {before + name: value}
-    return flat
-
-
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         value = ", ".join(value)
@@ -173,11 +176,11 @@ def _cell(value: Any) -> str:
 def report(options: Options) -> None:
     """Measures every claim and writes both files."""
     networks = claims.open_networks(options.run, options.against, options.data_dir)
-    folder = options.output or options.run
+    folder = cli.output_folder(options.run, options.output)
     cli.check_writable(folder)
     measures = list(MEASURES)
     if options.attack_images:
-        measures.append(partial(attacks.measure, count=options.attack_images))
+        measures.append(partial(attacks.measure, count=options.attack_images, budget=options.attack_budget))
     found = []
     for measure in measures:
         began = time.perf_counter()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from experiments import claims
-from experiments.claims import Claim, Network
+from experiments.claims import Claim, Network, Picture
 from lsg_jax import plots
 from lsg_jax.analysis import similarity
 
@@ -23,6 +23,10 @@ def measure(networks: list[Network]) -> Claim:
                 "classes largest on the diagonal": similarity.dominance(each).largest,
                 "images": int(each.images.sum()),
             }
+        own = numbers[network.name]
+        own["share on the diagonal, true positives less false negatives"] = (
+            own["true positives"]["share on the diagonal"] - own["false negatives"]["share on the diagonal"]
+        )
         pairs = similarity.confused_pairs(network.labels, predicted, len(names))
         numbers[network.name]["confused most"] = [
             f"{names[first]} and {names[second]} ({count})"
@@ -36,7 +40,14 @@ def measure(networks: list[Network]) -> Claim:
         "compared with the gate solved for Phi. The claim: the first is diagonally dominant, the second is not, and "
         "classes that share features are close there. Classes without such an image are grey.",
         numbers,
-        {"similarity": plots.similarity_matrices(pictures, names)},
+        {
+            "similarity": Picture(
+                plots.similarity_matrices(pictures, names),
+                "One colour scale. Look for a diagonal among the true positives that is brighter than all else, and "
+                "for bright places off it among the false negatives: classes that share features.",
+                {title: each.matrix for title, each in pictures.items()},
+            )
+        },
     )
 
 

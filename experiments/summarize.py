@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 from experiments import cli
-from lsg_jax import load_run
+from lsg_jax import cache, load_run
 from lsg_jax.config import Config
 
 MEASURES = {
@@ -110,10 +110,9 @@ def write(options: Options) -> None:
     summary = gather(options.runs, options.by)
     summary["command"] = "python -m experiments.summarize " + shlex.join(sys.argv[1:])
     page = insert(readme.read_text(), options.name, table(summary))
-    file = Path("results") / f"{options.name}.json"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(summary, indent=1) + "\n")
-    readme.write_text(page)
+    file, content = Path("results") / f"{options.name}.json", json.dumps(summary, indent=1) + "\n"
+    cache.publish(file, lambda temporary: temporary.write_text(content))
+    cache.publish(readme, lambda temporary: temporary.write_text(page))
     print(f"{file} and README.md written")
 
 

@@ -35,8 +35,8 @@ class Options:
     """The run folders, those trained with --gate=none for control among them."""
     data_dir: Path | None = None
     """The TFDS data directory to read from (default: the one they were trained from)."""
-    output: Path = Path("results/tradeoff.json")
-    """The file for the numbers; the picture lies beside it."""
+    output: Path = Path("results/tradeoff-arms.json")
+    """The file for the numbers; the picture lies beside it. The page of results shows those named tradeoff-*.json."""
 
 
 def measure(network: Network) -> tuple[list[Row], dict[str, float]]:
@@ -108,6 +108,7 @@ def write(options: Options) -> None:
     effects = {row.effect: row.claim for row in rows if row.effect is not None}
     content = {
         "command": shlex.join(["python", "-m", "experiments.tradeoff", *map(str, options.runs)]),
+        "measured": _measured_on(networks[0]),
         "environment": environment(),
         "runs": {
             str(path): {"command": summarize.command(network.run.config), "environment": network.run.environment}
@@ -162,6 +163,16 @@ def _measure(arms: dict[str, dict[int, Network]]) -> tuple[list[Row], dict[str, 
         for claim in set(values) - {row.claim for row in rows}:
             del values[claim]
     return rows, measured
+
+
+def _measured_on(network: Network) -> str:
+    """Returns what all the runs have in common: the data set, the images measured, the epochs, and the start."""
+    config, count = network.run.config, len(network.labels)
+    held_out = config.data.holdout > 0
+    images = f"{count} training images held out" if held_out else f"the {count} test images"
+    start = "from scratch" if config.init is None else f"from {config.init.name}"
+    few = "" if config.data.train_examples is None else f" of {config.data.train_examples} images"
+    return f"{config.model} on {config.data.dataset}, {config.optimizer.epochs} epochs{few} {start}; on {images}"
 
 
 def _describe(

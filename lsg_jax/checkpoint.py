@@ -291,7 +291,7 @@ class Run:
 
         def apply(method, images, *gate_rows):
             found = model.apply(variables, normalize(images, self.mean, self.std), *gate_rows, method=method)
-            return found.astype(jnp.float32)
+            return jnp.asarray(found, jnp.float32)
 
         return {name: jax.jit(partial(apply, name)) for name in ("__call__", "features", "feature_maps")}
 

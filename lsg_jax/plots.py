@@ -255,16 +255,21 @@ def correlation_curves(thresholds: np.ndarray, ratios: dict[str, np.ndarray]) ->
     return figure
 
 
-def cluster_centers(centers: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
-    """Figure 9: each titled matrix of cluster centres f[C, K], classes down and filters across, on its own scale."""
-    figure = Figure(figsize=(9, 0.6 + 2.3 * len(centers)), layout="constrained")
-    axes = figure.subplots(len(centers), 1, squeeze=False)[:, 0]
-    for axis, (title, matrix) in zip(axes, centers.items(), strict=True):
+def cluster_centers(centers: dict[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str]) -> Figure:
+    """Figure 9: each titled matrix of cluster centres f[C, K] above the gate f[C, K], each on its own scale."""
+    figure = Figure(figsize=(9, 0.6 + 4.6 * len(centers)), layout="constrained")
+    axes = figure.subplots(2 * len(centers), 1)
+    panels = [
+        (f"{title}: {what}", matrix, unit)
+        for title, pair in centers.items()
+        for what, matrix, unit in zip(("cluster centres", "gate"), pair, ("pooled activation", "G"), strict=True)
+    ]
+    for axis, (title, matrix, unit) in zip(axes, panels, strict=True):
         picture = axis.imshow(matrix, vmin=0, cmap="viridis", aspect="auto", interpolation="nearest")
         axis.set_yticks(range(len(class_names)), class_names, fontsize=8)
         axis.set_title(title, fontsize=10)
-        axis.set_ylabel("cluster of class")
-        figure.colorbar(picture, ax=axis, label="pooled activation", fraction=0.03)
+        axis.set_ylabel("class")
+        figure.colorbar(picture, ax=axis, label=unit, fraction=0.03)
     axes[-1].set_xlabel("filter of the last convolution")
     return figure
 
@@ -276,11 +281,14 @@ def tradeoff(losses: dict[str, Interval], effects: dict[str, dict[str, Interval]
       losses: by arm, the difference in accuracy from the control, in [-1, 1].
       effects: by effect and arm, the difference from the control.
     """
-    figure = Figure(figsize=(4 * len(effects), 4.4), layout="constrained")
-    axes = figure.subplots(1, len(effects), squeeze=False)[0]
+    rows = -(-len(effects) // 2)
+    figure = Figure(figsize=(9, 4 * rows + 0.12 * len(losses)), layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False).ravel()
+    for axis in axes[len(effects) :]:
+        axis.set_axis_off()
     markers = cycle("osD^vP*")  # seven, so that 28 arms differ in colour or marker
     marks = {arm: (color, marker) for arm, (color, _), marker in zip(losses, cycle(_STYLES), markers, strict=False)}
-    for axis, (effect, by_arm) in zip(axes, effects.items(), strict=True):
+    for axis, (effect, by_arm) in zip(axes, effects.items(), strict=False):
         axis.axhline(0, color="0.5", linewidth=0.8)
         axis.axvline(0, color="0.5", linewidth=0.8)
         for arm, value in by_arm.items():
@@ -296,10 +304,27 @@ def tradeoff(losses: dict[str, Interval], effects: dict[str, dict[str, Interval]
                 label=arm,
             )
         axis.set_xlabel("accuracy less the control's (points)")
-        axis.set_ylabel("less the control's")
-        axis.set_title(effect, fontsize=10)
+        axis.set_ylabel(f"{effect}, less the control's")
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def grouped_bars(bars: dict[str, dict[str, float]], unit: str) -> Figure:
+    """Named parts of each title as bars from 0 to 1, with their values."""
+    parts = list(next(iter(bars.values())))
+    figure = Figure(figsize=(9, 0.9 + 0.28 * (len(parts) + 1) * len(bars)), layout="constrained")
+    axis = figure.subplots()
+    for index, (part, (color, _), hatch) in enumerate(zip(parts, _STYLES, ("", "///", "..."), strict=False)):
+        places = np.arange(len(bars)) + 0.8 * (index - (len(parts) - 1) / 2) / len(parts)
+        values = [each[part] for each in bars.values()]
+        drawn = axis.barh(places, values, 0.75 / len(parts), color=color, hatch=hatch, edgecolor="white", label=part)
+        axis.bar_label(drawn, fmt="%.3f", fontsize=8, padding=2)
+    axis.set_yticks(range(len(bars)), bars)
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1.08)
+    axis.set_xlabel(unit)
+    figure.legend(loc="outside lower center", ncols=len(parts))
     return figure
 
 

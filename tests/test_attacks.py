@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 from lsg_jax import plots
 from lsg_jax.analysis import attacks
+from lsg_jax.analysis.classifier import correct
 
 KEY = jax.random.key(0)
 
@@ -218,6 +219,39 @@ def test_local_search_is_the_papers_algorithm(size, options):
     assert 0 < np.sum(found.success) < len(images)
 
 
+def test_local_search_fools_where_every_way_does_and_not_where_none_can():
+    """Each of 4 pixels is changed once at most, so that there are 16 images and 24 ways to go through them."""
+    outcomes = set()
+    for seed in range(6):
+        traced, exact = linear(seed, 2, 1, classes=3, scale=1.5, bias=0.5)
+        images = random_images(seed, 12, 2, 1)
+        labels = exact(images / 255).argmax(axis=1)
+        options = {"half_side": 2, "per_round": 1, "misses": 1, "rounds": 4, "rest": 10, "factor": 1.5}
+        found = attacks.local_search(traced, images, labels, KEY, start_share=1.0, **options)
+        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+            value = 1.5 * (image.astype(np.float64) / 255 - 0.5)
+            cyclic = np.rint(255 * (value + (value < -0.5) - (value > 0.5) + 0.5))
+            reached = {
+                pixels: np.where(np.isin(np.arange(4), pixels).reshape(2, 2, 1), cyclic, image)
+                for count in range(5)
+                for pixels in itertools.combinations(range(4), count)
+            }
+            fools = {pixels: exact(each[None] / 255)[0].argmax() != label for pixels, each in reached.items()}
+            every_way = all(
+                any(fools[tuple(sorted(order[:count]))] for count in range(1, 5))
+                for order in itertools.permutations(range(4))
+            )
+            success = bool(found.success[index])
+            outcomes.add((every_way, any(fools.values()), success))
+            if every_way or not any(fools.values()):
+                assert success == every_way
+            if success:
+                assert any(
+                    fools[pixels] and np.array_equal(each, found.images[index]) for pixels, each in reached.items()
+                )
+    assert {(True, True, True), (False, False, False)} <= outcomes
+
+
 def test_local_search_draws_its_first_pixels_and_its_candidates():
     traced, exact = linear(0, 10, 1, scale=1e-3, bias=1.0)
     images = random_images(3, 30, 10, 1) // 4  # dark enough that every change shows
@@ -281,8 +315,8 @@ def test_correct_wants_every_network_to_agree():
     labels = np.array([0, 1, 1, 0])
     first = np.array([[2, 1], [0, 3], [0, 3], [1, 4]])
     second = np.array([[5, 1], [3, 0], [0, 3], [4, 1]])
-    assert attacks.correct(labels, first, second).tolist() == [0, 2]
-    assert attacks.correct(labels, first).tolist() == [0, 1, 2]
+    assert correct(labels, first, second).tolist() == [0, 2]
+    assert correct(labels, first).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

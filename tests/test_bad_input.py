@@ -22,6 +22,7 @@ import lsg_jax
 from lsg_jax import data, gates, metrics, models
 from lsg_jax.analysis import (
     attacks,
+    classifier,
     clustering,
     comparison,
     convergence,
@@ -72,8 +73,11 @@ TRAINING = [
     ("--silence-weight=-1", "--silence-weight must be a number of at least 0, got -1"),
     ("--complement-weight=inf", "--complement-weight must be a number of at least 0, got inf"),
     ("--gate=none --scheme=joint", "--scheme must be alternate with --gate=none, which has no gated epochs, got joint"),
-    ("--gate=none --silence-weight=1", "--silence-weight must be 0 with --gate=none"),
-    ("--gate=none --complement-weight=1", "--complement-weight must be 0 with --gate=none"),
+    ("--gate=none --silence-weight=1", "--silence-weight makes no difference with --gate=none; leave it out, got 1.0"),
+    (
+        "--gate=none --complement-weight=1",
+        "--complement-weight makes no difference with --gate=none; leave it out, got 1.0",
+    ),
     ("--period=0", "--period must be a whole number of at least 1, got 0"),
     ("--phase=3", "--phase must be in [0, 2], got 3"),
     ("--phase=-1", "--phase must be in [0, 2], got -1"),
@@ -124,7 +128,7 @@ COMMANDS = [
     ("table1", "--run={tmp}/cut", "cut"),
     ("table1", "--run={tmp}/a_run/checkpoints/7", "there is no run folder"),
     ("masking", "--run={tmp}/a_run --against={tmp}/nothing", "there is no run folder"),
-    ("masking", "--run={tmp}/a_run --against={tmp}/a_run", "have the same folder name"),
+    ("masking", "--run={tmp}/a_run --against={tmp}/a_run", "cannot be compared with itself"),
     ("masking", "--run={tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
     ("masking", "--run={tmp}/a_run --data-dir={tmp}/empty", "leave out --data-dir"),
     ("report", "", "missing option: PATH"),
@@ -181,11 +185,21 @@ FUNCTIONS = {
     "gates.projection: no gate": (lambda: gates.projection().update(GATE, None), "needs the gate"),
     "models.create: name": (lambda: models.create("resnet", 10), "unknown model 'resnet'"),
     "models.create: one class": (lambda: models.create("resnet20", 1), "at least 2 classes, got 1"),
+    "models.create: precision": (
+        lambda: models.create("resnet20", 10, precision="float16"),
+        "unknown precision 'float16'; choose one of: float32, bfloat16",
+    ),
     "data.load: name": (lambda: data.load("mnist"), "unknown data set 'mnist'"),
     "data.load: holdout": (lambda: data.load("digits", holdout=2000), "got 2000"),
     "data.load: none left": (lambda: data.load("digits", train_examples=1437, holdout=1), r"\[1, 1436\]"),
     "Config: unknown field": (lambda: Config.from_json({"colour": "red"}), "not a configuration of this version"),
     "phi: shapes": (lambda: metrics.phi(FEATURES, LABELS, KERNEL.T, BIAS, sparsity_weight=1, sparsity_target=4), "4"),
+    "phi: gate": (
+        lambda: metrics.phi(
+            FEATURES, LABELS, KERNEL, BIAS, sparsity_weight=1, sparsity_target=4, gate=jnp.ones((1, 4))
+        ),
+        r"must be f32\[3, 4\], got float32\[1, 4\]",
+    ),
     "phi: no image": (
         lambda: metrics.phi(FEATURES[:0], LABELS[:0], KERNEL, BIAS, sparsity_weight=1, sparsity_target=4),
         "N > 0",
@@ -233,13 +247,17 @@ FUNCTIONS = {
     "ratio_above: empty": (lambda: correlation.ratio_above(np.ones((0, 0)), np.ones(1)), "no elements"),
     "ownership: one gate": (lambda: ownership.ownership_statistics(GATE[None], [0.5]), r"\[1, 3, 4\]"),
     "ownership: thresholds": (lambda: ownership.ownership_statistics(np.stack([GATE] * 2), []), "0 thresholds"),
-    "convergence: shape": (lambda: convergence.convergence(np.ones((2, 2)), 0.5), r"\(2, 2\)"),
+    "convergence: shape": (lambda: convergence.convergence(np.ones((1, 2)), 0.5), r"\[\[1.0, 1.0\]\]"),
     "interval: nan": (lambda: comparison.interval(np.array([1.0, np.nan])), "nan"),
     "compare: seed": (lambda: comparison.compare({1: {"x": 1.0}}, {0: {"x": 1.0}}), "no seed 1"),
     "mass_area: mass": (lambda: localization.mass_area(MAPS, 0.0), "got 0.0"),
     "deletion_insertion: maps": (
         lambda: localization.deletion_insertion(uniform, IMAGES, MAPS[:, :4], LABELS, fill=(0, 0, 0)),
         r"\(6, 4, 8\)",
+    ),
+    "deletion_insertion: no image": (
+        lambda: localization.deletion_insertion(uniform, IMAGES[:0], MAPS[:0], LABELS[:0], fill=(0, 0, 0)),
+        "N > 0",
     ),
     "deletion_insertion: fill": (
         lambda: localization.deletion_insertion(uniform, IMAGES, MAPS, LABELS, fill=(0,)),
@@ -253,7 +271,7 @@ FUNCTIONS = {
     "one_pixel: population": (lambda: attack(population=2), "got 2"),
     "one_pixel: generations": (lambda: attack(generations=-1), "-1"),
     "success_rate: none": (lambda: attacks.success_rate(np.zeros(0, bool)), r"\(0,\)"),
-    "correct: shapes": (lambda: attacks.correct(LABELS, np.ones((5, 3))), r"\(5, 3\)"),
+    "correct: shapes": (lambda: classifier.correct(LABELS, np.ones((5, 3))), r"\(5, 3\)"),
     "top_images: count": (lambda: filters.top_images(FEATURES, 0), "0"),
     "evidence: gate": (lambda: filters.evidence(FEATURES[0], KERNEL, GATE.T, 0.5), r"\[4, 3\]"),
     "logit_shares: label": (lambda: filters.logit_shares(FEATURES, LABELS + 1, KERNEL), "1 to 3"),

@@ -1,25 +1,31 @@
 """The commands of the paper's claims and the report, on two tiny runs."""
 
+import base64
 import dataclasses
 import html.parser
 import json
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from experiments import (
     attacks,
     claims,
     cli,
     convergence,
+    correlation,
     gates,
     localization,
     masking,
     ownership,
     report,
     results,
+    similarity,
+    specificity,
     table1,
 )
 from lsg_jax import data, load_run, save_run
@@ -27,20 +33,26 @@ from lsg_jax import data, load_run, save_run
 
 @pytest.fixture
 def quick_attacks(monkeypatch):
-    monkeypatch.setitem(attacks.BUDGETS, "one pixel", {"population": 8, "generations": 1})
-    monkeypatch.setitem(attacks.BUDGETS, "local search", {"rounds": 2, "max_candidates": 8})
+    quick = {
+        "one pixel": {"population": 8, "generations": 1},
+        "local search": {"rounds": 2, "max_candidates": 8},
+    }
+    monkeypatch.setitem(attacks.BUDGETS, "short", quick)
 
 
 class Page(html.parser.HTMLParser):
-    """Collects what a page would fetch, and its tags."""
+    """Collects what a page would fetch or offers to download, and its tags."""
 
     def __init__(self):
         super().__init__()
-        self.links, self.tags = [], []
+        self.links, self.tags, self.downloads = [], [], {}
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self.links += [value for name, value in attributes if name in ("src", "href")]
+        if file := dict(attributes).get("download"):
+            encoded = dict(attributes)["href"].removeprefix("data:application/json;base64,")
+            self.downloads[file] = json.loads(base64.b64decode(encoded))
 
 
 def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, tmp_path, capsys):
@@ -54,8 +66,16 @@ def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, tmp_pa
     assert page.tags.count("script") == 2  # the explorer's data and its program
     assert all(link.startswith(("data:", "#")) for link in page.links)
     assert page.tags.count("section") == len(report.MEASURES) + 2 == page.tags.count("h2")  # and attacks, explorer
+    assert page.tags.count("figure") == page.tags.count("figcaption") == page.tags.count("img")
+    assert len(page.downloads) == page.tags.count("figure") + page.tags.count("section") - 1
+    run, dataset = load_run(runs / "learned"), data.load("digits")
+    shown = page.downloads["masking.json"]["hostile, without filters of <script>alert(1)</script>"]
+    counts = np.bincount(dataset.test.labels, minlength=10)
+    np.testing.assert_allclose(np.sum(shown, axis=1), counts if np.max(shown) > 1.5 else 1, atol=1e-4)
+    np.testing.assert_allclose(next(iter(page.downloads["gates.json"].values())), run.gate, atol=1e-5)
     measured = json.loads((tmp_path / "hostile" / "report.json").read_text())
     assert measured["networks"] == ["hostile", "other"]
+    assert measured["trained"]["other"] == {"model": "tiny", "gate": "none"}
     accuracy = measured["claims"]["table1"]["numbers"]["hostile"]["accuracy"]
     assert accuracy == pytest.approx(hostile.history[-1]["test_accuracy"])
     assert measured["claims"]["table1"]["numbers"]["hostile"]["cross entropy"] == pytest.approx(
@@ -107,7 +127,8 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     networks = claims.open_networks(runs / "learned", runs / "none", None)
     found = {each.name: {"numbers": each.numbers} for each in (measure(networks) for measure in report.MEASURES)}
     found["similarity"]["numbers"]["learned"]["true positives"]["share on the diagonal"] = float("nan")
-    file.write_text(claims.to_json({"networks": ["learned", "none"], "claims": found}))
+    trained = {name: {"model": "tiny", "gate": name} for name in ("learned", "none")}
+    file.write_text(claims.to_json({"networks": ["learned", "none"], "trained": trained, "claims": found}))
     claims.write(convergence.measure(networks), tmp_path / "figures")
     results.write(results.Options(tmp_path))
     page = (tmp_path / "README.md").read_text()
@@ -115,7 +136,7 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     head = "| | learned | none |\n| --- | --- | --- |\n| epochs | 4 | 4 |\n"
     assert f"{head}| accuracy, last epoch | {ours:.4f} | {control:.4f} |" in page
     assert results.readme_table(tmp_path, "convergence") in page
-    (line,) = (line for line in page.splitlines() if "true positives" in line)
+    (line,) = (line for line in page.splitlines() if "true positives resemble their gate row" in line)
     assert line.endswith("| no images to tell by |")
     assert "|  |" in line
     assert "attack" not in page
@@ -139,7 +160,8 @@ def test_attack_rates_differ_where_their_intervals_part(runs, high, said):
     networks = claims.open_networks(runs / "learned", runs / "none", None)
     found = {each.name: {"numbers": each.numbers} for each in (measure(networks) for measure in report.MEASURES)}
     found["attacks"] = {"numbers": {"learned": rates(0.1, 0.05, high), "none": rates(0.3, 0.2, 0.4)}}
-    table = results.claims_table({"networks": ["learned", "none"], "claims": found})
+    trained = {"learned": {"model": "tiny"}}
+    table = results.claims_table({"networks": ["learned", "none"], "trained": trained, "claims": found})
     lines = [line for line in table.splitlines() if "attack" in line]
     assert len(lines) == 2
     for line in lines:
@@ -171,23 +193,182 @@ def test_a_plain_network_is_given_the_gate_that_is_solved_for_phi(runs):
 
 
 def test_networks_that_cannot_be_compared_are_refused(runs, tmp_path):
-    with pytest.raises(ValueError, match="same folder name"):
+    with pytest.raises(ValueError, match="cannot be compared with itself"):
         claims.open_networks(runs / "none", runs / "none", None)
+    holding = dataclasses.replace(load_run(runs / "none").config.data, holdout=100)
+    other = load_run(runs / "none")
+    save_run(dataclasses.replace(other, config=dataclasses.replace(other.config, data=holding)), tmp_path / "held")
+    with pytest.raises(ValueError, match="different images"):
+        claims.open_networks(runs / "none", tmp_path / "held", None)
+    three = dataclasses.replace(other, class_names=("a", "b", "c"))
+    (network,) = claims.open_networks(runs / "none", None, None)
+    with pytest.raises(ValueError, match=r"none is a network for images \[16, 16, 1\] of 3 classes, and digits has"):
+        print(dataclasses.replace(network, run=three).labels)
     few = dataclasses.replace(load_run(runs / "none"), class_names=tuple("abcdefghij"))
     save_run(few, tmp_path / "few")
     with pytest.raises(ValueError, match="different images"):
         claims.open_networks(runs / "none", tmp_path / "few", None)
 
 
+def test_networks_of_one_name_are_told_apart_by_the_folders_they_are_in(runs, tmp_path):
+    for name in ("learned", "none"):
+        save_run(load_run(runs / name), tmp_path / name / "seed0")
+    networks = claims.open_networks(tmp_path / "learned" / "seed0", tmp_path / "none" / "seed0", None)
+    assert [network.name for network in networks] == ["learned-seed0", "none-seed0"]
+    assert networks[0].dataset is networks[1].dataset
+
+
+def test_nothing_is_written_into_a_checkpoint(runs, monkeypatch, capsys):
+    step = max((runs / "learned" / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    monkeypatch.setattr(sys, "argv", ["gates", f"--run={step}"])
+    with pytest.raises(SystemExit) as stop:
+        claims.main(gates.measure, "A test.")
+    assert stop.value.code == 2
+    assert "is a checkpoint, where nothing else may lie; name a folder with --output" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="is a checkpoint"):
+        report.report(report.Options(step, attack_images=0))
+    load_run(runs / "learned")
+
+
+@pytest.mark.parametrize("name", ["learned", "none"])
+def test_phi_is_the_lowest_of_what_was_found_and_never_above_the_budgets(runs, name):
+    (network,) = claims.open_networks(runs / name, None, None)
+    found = [float(each.value) for each in network.stationary.values()]
+    assert float(network.solved.value) == min(found)
+    assert min(found) <= float(network.phi_by_training.value) + 1e-6
+    assert ("its own" in network.stationary) == (name == "learned")
+    kernel, _ = network.linear
+    gate = np.asarray(network.solved.gate, np.float64)
+    logits = (network.features * gate[network.labels]) @ kernel + network.linear[1]
+    entropy = np.mean(logsumexp(logits, axis=1) - logits[np.arange(len(logits)), network.labels])
+    assert min(found) == pytest.approx(entropy + abs(gate.mean() - 0.1), abs=1e-5)
+
+
+def test_the_budget_of_phi_is_that_of_the_runs_own_training(runs, monkeypatch):
+    asked = []
+    monkeypatch.setattr(claims.metrics, "phi_by_training", lambda *_, **options: asked.append(options))
+    learned, plain = claims.open_networks(runs / "learned", runs / "none", None)
+    for network in (learned, plain, claims.open_networks(runs / "none", None, None)[0]):
+        print(network.phi_by_training)
+    lsg = learned.run.config.lsg
+    own = dataclasses.replace(lsg, sparsity_weight=0.375)
+    config = dataclasses.replace(learned.run.config, lsg=own)
+    print(dataclasses.replace(learned, budget=config).phi_by_training)
+    # Epoch 1 of 0 to 3 is gated, with 5 steps of 64 in 320 images.
+    assert [options["steps"] for options in asked] == [5, 5, 5, 5]
+    assert [options["training_weight"] for options in asked] == [lsg.sparsity_weight] * 3 + [0.375]
+
+
+def test_the_reported_numbers_are_numpys(runs):
+    (network,) = claims.open_networks(runs / "learned", None, None)
+    kernel, bias = (each.astype(np.float64) for each in network.linear)
+    features, labels, gate = network.features.astype(np.float64), network.labels, network.gate
+
+    def accuracy(kept):
+        return np.mean((kept @ kernel + bias).argmax(1) == labels)
+
+    own = gate[labels] >= 0.5
+    found = specificity.measure([network]).numbers["learned"]
+    assert found["gate"]["all filters"] == accuracy(features)
+    assert found["gate"]["own filters only"] == accuracy(features * own)
+    assert found["gate"]["without own filters"] == accuracy(features * ~own)
+    outside = 1 - gate[labels]
+    assert found["silence cost"] == pytest.approx(np.sum(features * outside) / features.sum(), rel=1e-5)
+    logits = (features * outside) @ kernel + bias
+    expected = np.mean(logsumexp(logits, axis=1) - logits.mean(axis=1))
+    assert found["complement cost"] == pytest.approx(expected, rel=1e-5)
+    tight = np.where((gate >= 0.5).sum(0) == 1, gate >= 0.5, True)
+    assert found["tightened gate"]["density"] == pytest.approx(tight.mean())
+    assert found["tightened gate"]["without own filters"] == accuracy(features * ~tight[labels])
+
+    found = similarity.measure([network]).numbers["learned"]
+    right = (features @ kernel + bias).argmax(1) == labels
+    for name, chosen in (("true positives", right), ("false negatives", ~right)):
+        assert found[name]["images"] == chosen.sum()
+        products = {c: features[chosen & (labels == c)] @ gate.T for c in np.unique(labels[chosen])}
+        share = np.mean([each.mean(0)[c] / each.mean(0).sum() for c, each in products.items()])
+        assert found[name]["share on the diagonal"] == pytest.approx(share, rel=1e-4)
+
+    weights = np.asarray(network.run.last_kernel, np.float64).reshape(-1, gate.shape[1])
+    weights /= np.linalg.norm(weights, axis=0)
+    products = weights.T @ weights
+    pairs = products[np.triu_indices(len(products), 1)]
+    found = correlation.measure([network]).numbers["learned"]
+    for threshold in (0.1, 0.3, 0.5):
+        assert found[f"share of pairs above {threshold}"] == pytest.approx(np.mean(pairs > threshold))
+        assert found[f"share above {threshold}"] == pytest.approx(np.mean(products > threshold))
+
+
+@pytest.mark.parametrize(("model", "filters"), [("resnet20", 6), ("alexnet", 25)])
+def test_c_ic_is_over_as_many_filters_as_the_papers(runs, model, filters):
+    (network,) = claims.open_networks(runs / "none", None, None)
+    config = dataclasses.replace(network.run.config, model=model)
+    wide = dataclasses.replace(network, run=dataclasses.replace(network.run, config=config))
+    wide.__dict__["correlation"] = np.eye(256)
+    wide.__dict__["features"] = np.random.default_rng(0).uniform(size=(len(network.labels), 256))
+    assert correlation.inter_class(wide)["filters a class (m)"] == filters
+
+
 def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
-    ownership.count(ownership.Options((runs / "learned", runs / "learned"), tmp_path / "ownership.json"))
-    numbers = json.loads((tmp_path / "ownership.json").read_text())
-    holds = np.asarray(load_run(runs / "learned").gate) >= 0.5
-    assert numbers["threshold 0.5"]["shared"] == {"mean": float(np.sum(holds.sum(0) > 1)), "std": 0.0}
-    alone = [int(np.sum(holds[each] & (holds.sum(0) == 1))) for each in range(10)]
-    assert [numbers["threshold 0.5"]["by class"][str(each)]["mean"] for each in range(10)] == alone
-    with pytest.raises(ValueError, match="at least two run folders"):
-        ownership.count(ownership.Options((runs / "learned",), tmp_path / "ownership.json"))
+    first = load_run(runs / "learned")
+    other = np.zeros(first.gate.shape, np.float32)
+    other[3], other[4, :2] = 1, 1
+    for name, gate in (("first", first.gate), ("other", jnp.asarray(other))):
+        save_run(dataclasses.replace(first, gate=gate), tmp_path / name)
+    folders = tmp_path / "first", tmp_path / "other"
+    ownership.count(ownership.Options(folders, tmp_path / "ownership.json"))
+    written = json.loads((tmp_path / "ownership.json").read_text())
+    holds = np.stack([np.asarray(first.gate) >= 0.5, other >= 0.5])
+    holders = holds.sum(1, keepdims=True)
+    shared = (holders > 1).sum((1, 2))
+    alone = (holds & (holders == 1)).sum(2)
+    numbers = written["thresholds"]["0.5"]
+    assert numbers["shared"] == {"mean": shared.mean(), "std": pytest.approx(shared.std(ddof=1))}
+    assert [numbers["by class"][str(each)]["mean"] for each in range(10)] == alone.mean(0).tolist()
+    assert numbers["a class alone"]["mean"] == pytest.approx(alone.mean())
+    assert written["measured"] == "2 learned gates of tiny on digits"
+    assert "| 0.5 |" in results.ownership_table(written)
+    for wrong, said in (
+        ((folders[0],), "at least two different run folders"),
+        ((folders[0], folders[0]), "at least two different run folders"),
+        ((folders[0], runs / "none"), "learns no gate to count in"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            ownership.count(ownership.Options(wrong, tmp_path / "ownership.json"))
+
+
+def test_the_page_says_why_a_claim_does_not_hold_and_misses_a_reason(runs, tmp_path):
+    for name in ("learned", "none"):
+        save_run(load_run(runs / name), tmp_path / "runs" / name)
+    report.report(report.Options(tmp_path / "runs" / "learned", tmp_path / "runs" / "none", attack_images=0))
+    (tmp_path / "notes.json").write_text(json.dumps({"a claim": "unused"}))
+    page = results.page(tmp_path)
+    told = [line for line in page.splitlines() if line.startswith("- **")]
+    failing = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if line.endswith("| no |")]
+    assert failing
+    assert told == [f"- **{claim}** (learned): not explained yet" for claim in failing]
+    (tmp_path / "notes.json").write_text(json.dumps(dict.fromkeys(failing, "because.")))
+    assert "not explained yet" not in results.page(tmp_path)
+
+
+def test_other_versions_files_of_results_are_named(runs, tmp_path):
+    save_run(load_run(runs / "learned"), tmp_path / "runs" / "learned")
+    imported = dataclasses.replace(load_run(runs / "none"), history=[], environment={})
+    save_run(imported, tmp_path / "runs" / "imported")
+    assert "imported" not in results.page(tmp_path)
+    (tmp_path / "tradeoff-x.json").write_text('{"command": "x"}')
+    with pytest.raises(ValueError, match=r"tradeoff-x.json is no comparison of this version \(arms is missing\)"):
+        results.page(tmp_path)
+    (tmp_path / "tradeoff-x.json").unlink()
+    (tmp_path / "runs" / "learned" / "report.json").write_text('{"networks": ["a", "b"], "claims": {}}')
+    with pytest.raises(ValueError, match=r"report.json is no report of this version \(trained is missing\)"):
+        results.page(tmp_path)
+
+
+def test_numbers_in_numbers_and_missing_ones_have_their_rows():
+    table = results.numbers_table({"a": {"x": {"y": 0.5}, "n": 3}, "b": {"z": "never"}})
+    rows = ["| | a | b |", "| --- | --- | --- |", "| x: y | 0.5000 |  |", "| n | 3 |  |", "| z |  | never |"]
+    assert table.splitlines() == rows
 
 
 def test_a_class_without_images_is_null_in_json():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import commands, cpu, gpu, metrics, seeds
-from experiments import cli, digits, gates, summarize
+from experiments import claims, cli, digits, gates, summarize
 from lsg_jax.config import Config
 
 
@@ -119,14 +119,12 @@ def test_help_names_every_option(monkeypatch, capsys):
             assert f"--{name}" in text
 
 
-def test_gates_and_summarize_refuse_what_is_no_run(monkeypatch, capsys, tmp_path):
-    for module, arguments in ((gates, ["--run", tmp_path / "none"]), (summarize, ["--name=t", tmp_path / "none"])):
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-        act = module.show if module is gates else module.write
-        with pytest.raises(SystemExit) as stop:
-            cli.main(lambda act=act, module=module: act(cli.parse(module.Options, "A test.")))
-        assert stop.value.code == 2
-        assert "there is no run folder" in capsys.readouterr().err
+def test_summarize_refuses_what_is_no_run(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["command", "--name=t", str(tmp_path / "none")])
+    with pytest.raises(SystemExit) as stop:
+        cli.main(lambda: summarize.write(cli.parse(summarize.Options, "A test.")))
+    assert stop.value.code == 2
+    assert "there is no run folder" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -152,10 +150,10 @@ def test_a_run_is_trained_shown_and_gathered(monkeypatch, capsys, tmp_path):
     assert "gate density" in text
     for picture in ("figures/gate.png", "figures/curves.png"):
         assert (tmp_path / "run0" / picture).read_bytes().startswith(b"\x89PNG")
-    gates.show(gates.Options(tmp_path / "run0", tmp_path / "run1", tmp_path / "both.png"))
-    assert (tmp_path / "both.png").exists()
-    with pytest.raises(ValueError, match=r"ends in \.png"):
-        gates.show(gates.Options(tmp_path / "run0", output=tmp_path))
+    monkeypatch.setattr(sys, "argv", ["gates", "--run=~/run0", "--against=~/run1", "--output=~/both"])
+    claims.main(gates.measure, "A test.")
+    assert (tmp_path / "both" / "gates.png").exists()
+    assert not (tmp_path / "~").exists()
     summarize.write(summarize.Options((tmp_path / "run0", tmp_path / "run1"), "t"))
     lines = [json.loads((tmp_path / f"run{s}" / "metrics.jsonl").read_text().splitlines()[-1]) for s in (0, 1)]
     accuracies = [line["test_accuracy"] for line in lines]

@@ -89,11 +89,25 @@ def test_correlation_curves_are_in_percent():
 
 
 def test_cluster_centers_have_classes_down():
-    centers = {"STD": np.arange(12.0).reshape(3, 4), "LSG": np.arange(12.0).reshape(3, 4) ** 2}
+    matrix = np.arange(12.0).reshape(3, 4)
+    centers = {"STD": (matrix, matrix + 1), "LSG": (matrix**2, matrix**3)}
     shown = panels(plots.cluster_centers(centers, NAMES))
-    for axis, matrix in zip(shown, centers.values(), strict=True):
+    titles = [f"{name}: {what}" for name in centers for what in ("cluster centres", "gate")]
+    assert [axis.get_title() for axis in shown] == titles
+    for axis, matrix in zip(shown, [each for pair in centers.values() for each in pair], strict=True):
         np.testing.assert_array_equal(axis.images[0].get_array(), matrix)
         assert ticks(axis.get_yticklabels()) == NAMES
+
+
+def test_bars_have_the_length_of_what_they_show():
+    bars = {"STD": {"with": 0.75, "without": 0.5}, "LSG": {"with": 1.0, "without": 0.125}}
+    figure = plots.grouped_bars(bars, "accuracy")
+    (axis,) = figure.axes
+    assert [patch.get_width() for patch in axis.patches] == [0.75, 1.0, 0.5, 0.125]
+    assert [round(patch.get_y() + patch.get_height() / 2) for patch in axis.patches] == [0, 1, 0, 1]
+    assert ticks(axis.get_yticklabels()) == ["STD", "LSG"]
+    assert axis.get_xlabel() == "accuracy"
+    assert ticks(figure.legends[0].get_texts()) == ["with", "without"]
 
 
 def test_ownership_bars_stand_over_their_classes():
