@@ -44,7 +44,7 @@ results-digits: .venv/installed
 	.venv/bin/python -m experiments.summarize --name=digits \
 		runs/digits-none-seed* runs/digits-learned-seed* runs/digits-fixed-seed*
 	.venv/bin/python -m experiments.gates --run=runs/digits-learned-seed0 --against=runs/digits-none-seed0 \
-		--output=results/gates.png
+		--output=results/figures/digits
 
 # and 30 minutes.
 results-schedules: .venv/installed
@@ -61,11 +61,15 @@ results-lambda: .venv/installed
 		--train-examples=20000 --epochs=13 $(CIFAR10) --output=runs/tune-lambda=$$lambda || exit; done
 	.venv/bin/python -m experiments.summarize --name=lambda --by gate-loss-weight -- runs/tune-lambda=*
 
-# Every run of the paper's claims with its report, in results/; stopped, it goes on where it was.
+# Every run of the paper's claims with its report, in results/: days on 2 cores; stopped, it goes on where it was.
+# The two plans that start from a public ResNet-20 need it: make INIT=resnet20.safetensors reproduce
+INIT ?=
 reproduce: .venv/installed
-	.venv/bin/python -m experiments.reproduce cifar10 $(CIFAR10)
-	.venv/bin/python -m experiments.reproduce seeds
-	$(MAKE) results-cifar10
+	for plan in cifar10 seeds ownership $(if $(INIT),finetune weights); do \
+		case $$plan in finetune|weights) init=--init=$(INIT);; *) init=;; esac; \
+		case $$plan in seeds|ownership) data=;; *) data="$(CIFAR10)";; esac; \
+		.venv/bin/python -m experiments.reproduce $$plan $$init $$data || exit; done
+	$(MAKE) results-digits results-schedules results-lambda results-cifar10
 
 # The tables and pictures of the README that come from those runs, which the repository holds: 2 minutes.
 results-cifar10: .venv/installed
@@ -73,12 +77,19 @@ results-cifar10: .venv/installed
 		results/runs/cifar10-learned results/runs/cifar10-joint results/runs/cifar10-fixed
 	.venv/bin/python -m experiments.convergence --run=results/runs/cifar10-joint \
 		--against=results/runs/cifar10-learned --output=results/figures $(CIFAR10)
+	.venv/bin/python -m experiments.ownership --output=results/ownership-cifar10.json results/runs/cifar10-learned \
+		results/runs/cifar10-joint results/runs/finetune-learned results/runs/finetune-silence \
+		results/runs/finetune-complement results/runs/finetune-both results/runs/finetune-joint*
 	.venv/bin/python -m experiments.results --readme cifar10-learned convergence effects-finetune effects-weights \
 		effects-seeds
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
-		--against=results/runs/cifar10-no-sparsity --output=results/figures/gates.png
-	for claim in masking localization correlation; do \
+		--against=results/runs/cifar10-no-sparsity --output=results/figures
+	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-fixed --output=results/figures/fixed
+	for claim in masking localization; do \
 		.venv/bin/python -m experiments.$$claim --run=results/runs/cifar10-learned \
+			--against=results/runs/cifar10-none --output=results/figures $(CIFAR10) || exit; done
+	for claim in correlation clustering; do \
+		.venv/bin/python -m experiments.$$claim --run=results/runs/cifar10-fixed \
 			--against=results/runs/cifar10-none --output=results/figures $(CIFAR10) || exit; done
 
 reproduce-digits: .venv/installed

@@ -169,7 +169,7 @@ def table(measured: dict[str, Any]) -> str:
     """Returns the Markdown table of what the command measured."""
     examples, filters, classes = measured["network"]["shape"]
     solved, information, gate = measured["network"]["phi"], measured["network"]["mutual-information"], measured["gate"]
-    extra = median(gate["lsg"]) - median(gate["std"])
+    extra = median(lsg - std for lsg, std in zip(gate["lsg"], gate["std"], strict=True))
     ours, theirs = median(information["ours"]), median(information["theirs"])
     size = f"{examples} images x {filters} filters x {classes} classes"
     lines = [

@@ -3,13 +3,15 @@
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import softmax
+from tqdm import tqdm
 
 from experiments import claims
 from experiments.claims import Claim, Network, Picture
 from lsg_jax import plots
 from lsg_jax.analysis import localization
+from lsg_jax.analysis.localization import Curves
 
-EXAMPLES = 1000  # whose curves are measured
+EXAMPLES, BLOCK = 1000, 100  # whose curves are measured, and of how many at once
 
 
 def measure(networks: list[Network]) -> Claim:
@@ -24,7 +26,7 @@ def measure(networks: list[Network]) -> Claim:
         shown[network.name] = localization.for_display(_maps(network, first.images[chosen], first.labels[chosen]))
         certain[network.name] = each[chosen, first.labels[chosen]]
         maps = _maps(network, images, labels)
-        found = localization.deletion_insertion(network.run.probabilities, images, maps, labels, fill=network.run.mean)
+        found = _curves(network, images, maps, labels)
         curves[network.name] = found
         numbers[network.name] = {
             "deletion area": float(found.deletion_area.mean()),
@@ -65,6 +67,20 @@ def measure(networks: list[Network]) -> Claim:
             ),
         },
     )
+
+
+def _curves(network: Network, images: np.ndarray, maps: np.ndarray, labels: np.ndarray) -> Curves:
+    """Returns the curves of all images, a block at a time, so that progress shows."""
+    starts = range(0, len(images), BLOCK)
+    arrays = [[each[start : start + BLOCK] for each in (images, maps, labels)] for start in starts]
+    blocks = [
+        localization.deletion_insertion(network.run.probabilities, *each, fill=network.run.mean)
+        for each in tqdm(
+            arrays, f"{network.name}: deletion and insertion", unit_scale=BLOCK, unit=" images", disable=None
+        )
+    ]
+    shares, *others = zip(*blocks, strict=True)
+    return Curves(shares[0], *(np.concatenate(each) for each in others))
 
 
 def _maps(network: Network, images: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -44,6 +44,7 @@ def count(options: Options) -> None:
     found = ownership.ownership_statistics(np.stack([run.gate for run in runs]), THRESHOLDS)
     numbers = {
         "command": shlex.join(["python", "-m", "experiments.ownership", *map(str, options.runs)]),
+        "runs": list(map(str, options.runs)),
         "measured": f"{len(runs)} learned gates of {model} on {dataset}",
         "filters": int(runs[0].gate.shape[1]),
         "thresholds": {

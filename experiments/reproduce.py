@@ -44,14 +44,15 @@ class Plan(NamedTuple):
       trainings: the runs.
       seeds: how many of each are trained, as one program.
       kept: whether the results get a copy and a report of each run.
-      compared: whether experiments.tradeoff compares them at last: all are arms, and one is the control.
+      summary: the command that looks at all of them at last: tradeoff (all are arms, and one is the control),
+        ownership, or none.
     """
 
     command: str
     trainings: tuple[Training, ...]
     seeds: int = 1
     kept: bool = True
-    compared: bool = False
+    summary: str | None = None
 
 
 _GENTLE = "--gate-loss-weight=0.1"  # README, "Measured": chosen on held-out images
@@ -101,7 +102,7 @@ PLANS = {
                 for name, options in (("none", ("--gate=none", *_TUNED)), ("joint", _JOINT_COSTS))
             ),
         ),
-        compared=True,
+        summary="tradeoff",
     ),
     "seeds": Plan(
         "digits",
@@ -122,8 +123,9 @@ PLANS = {
         ),
         seeds=6,
         kept=False,
-        compared=True,
+        summary="tradeoff",
     ),
+    "ownership": Plan("digits", (Training("ownership", 31, ("--gate=learned",)),), 20, False, "ownership"),
     "weights": Plan(
         "cifar10",
         tuple(
@@ -140,7 +142,7 @@ PLANS = {
             )
         ),
         kept=False,
-        compared=True,
+        summary="tradeoff",
     ),
 }
 
@@ -150,8 +152,8 @@ class Options:
     """Which runs to make, and where."""
 
     plan: tyro.conf.Positional[str]
-    """digits, seeds (digits, six of each arm), cifar10 (from scratch), or, from the weights of --init, finetune and
-    weights (arms on held-out training images)."""
+    """digits, seeds (digits, six of each arm), ownership (digits, twenty learned gates), cifar10 (from scratch), or,
+    from the weights of --init, finetune and weights (arms on held-out training images)."""
     init: Path | None = None
     """For finetune and weights: the PyTorch checkpoint of a ResNet-20 to start from."""
     data_dir: Path | None = None
@@ -198,10 +200,10 @@ def _lines(run: Path) -> list[dict[str, Any]]:
 def reproduce(options: Options) -> None:
     """Trains each run of the plan, copies it to the results, reports on it, and writes the page of results."""
     plan = PLANS[options.plan]
-    copies, comparison = options.results / "runs", options.results / f"tradeoff-{options.plan}.json"
-    arms = _arms(plan, options)
-    if plan.compared and _is_of(comparison, arms):
-        print(f"{comparison} is there already; remove it to compare again")
+    copies, summary = options.results / "runs", options.results / f"{plan.summary}-{options.plan}.json"
+    runs = _folders(plan, options)
+    if plan.summary and _is_of(summary, runs):
+        print(f"{summary} is there already; remove it to make it again")
         return
     data = [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
     for training in plan.trainings:
@@ -216,30 +218,40 @@ def reproduce(options: Options) -> None:
         if not copy.exists():
             train()
             _command("publish", run, copy)
-        if training.control is not None and not (copy / "report.json").exists():
+        if training.control is not None and not _is_reported(copy / "report.json", training):
             attacked = f"--attack-images={training.attack_images}"
             _command("report", copy, f"--against={copies / training.control}", attacked, *data)
         _command("results", f"--folder={options.results}")
-    if plan.compared:
-        _command("tradeoff", *arms, *data, f"--output={comparison}")
+    if plan.summary:
+        reading = data if plan.summary == "tradeoff" else []
+        _command(plan.summary, *runs, *reading, f"--output={summary}")
         _command("results", f"--folder={options.results}")
 
 
-def _arms(plan: Plan, options: Options) -> list[Path]:
-    """Returns the folders of all runs of a plan, as they are compared."""
+def _is_reported(report: Path, training: Training) -> bool:
+    """Tells whether there is a report of this version with all that the plan asks for."""
+    try:
+        content = json.loads(report.read_text())
+        return "trained" in content and ("attacks" in content["claims"] or not training.attack_images)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _folders(plan: Plan, options: Options) -> list[Path]:
+    """Returns the folders of all runs of a plan, as its summary names them."""
     folder = options.results / "runs" if plan.kept else options.runs
     seeds = [f"seed{seed}" for seed in range(plan.seeds)] if plan.seeds > 1 else ["."]
     return [folder / each.name / seed for each in plan.trainings for seed in seeds]
 
 
-def _is_of(comparison: Path, arms: list[Path]) -> bool:
-    """Tells whether there is a comparison of all these runs, and not of some alone."""
-    if not comparison.is_file():
+def _is_of(summary: Path, runs: list[Path]) -> bool:
+    """Tells whether there is a summary of all these runs, and not of some alone."""
+    if not summary.is_file():
         return False
     try:
-        return list(json.loads(comparison.read_text())["runs"]) == list(map(str, arms))
+        return list(json.loads(summary.read_text())["runs"]) == list(map(str, runs))
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{comparison} is no comparison of this version; remove it to compare again") from error
+        raise ValueError(f"{summary} is none of this version; remove it to make it again") from error
 
 
 def _command(name: str, *arguments: str | Path) -> None:

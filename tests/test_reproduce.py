@@ -30,7 +30,7 @@ def small_plan(monkeypatch):
         Training("first", 2, (*SMALL, "--gate=none")),
         Training("second", 2, (*SMALL, "--gate=learned"), "first", cost=3.0),
     )
-    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", trainings, compared=True))
+    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", trainings, summary="tradeoff"))
     return trainings
 
 
@@ -41,7 +41,8 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     def command(name, *arguments):
         asked.append(name)
         if name == "report":  # its own tests are elsewhere
-            (arguments[0] / "report.json").write_text('{"networks": ["second"]}')
+            reported = {"networks": ["second"], "trained": {}, "claims": {}}
+            (arguments[0] / "report.json").write_text(json.dumps(reported))
         elif name == "publish":
             publish.publish(publish.Options(*arguments))
         elif name == "results":
@@ -50,6 +51,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
             assert list(arguments[:2]) == [tmp_path / "results" / "runs" / name for name in ("first", "second")]
             content = {
                 "command": "x",
+                "measured": "x",
                 "claims": {},
                 "effects": {},
                 "arms": {},
@@ -77,17 +79,38 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     comparison.write_text(comparison.read_text().replace("second", "another"))
     reproduce.reproduce(options)
     assert asked == ["results", "results", "tradeoff", "results"]
+    asked.clear()
+    report = tmp_path / "results" / "runs" / "second" / "report.json"
+    comparison.unlink()
+    older = report.read_text().replace("trained", "versions")
+    for text, wants_attacks in ((older, False), ("{", False), (report.read_text(), True)):
+        report.write_text(text)
+        comparison.unlink(missing_ok=True)
+        attacked = small_plan[1]._replace(attack_images=5 * wants_attacks)
+        monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", (small_plan[0], attacked), summary="tradeoff"))
+        reproduce.reproduce(options)
+    assert asked == ["results", "report", "results", "tradeoff", "results"] * 3
 
 
 def test_a_plan_of_several_seeds_trains_them_together_and_keeps_the_comparison(small_plan, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", small_plan, seeds=2, kept=False, compared=True))
+    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", small_plan, seeds=2, kept=False, summary="tradeoff"))
     monkeypatch.setattr(reproduce, "_command", lambda *arguments: asked.append(arguments))
     reproduce.reproduce(Options("small", runs=tmp_path / "runs", results=tmp_path / "results"))
     assert [arguments[0] for arguments in asked] == ["digits", "digits", "tradeoff", "results"]
     assert all("--seeds=2" in arguments for arguments in asked[:2])
     runs = [tmp_path / "runs" / name / seed for name in ("first", "second") for seed in ("seed0", "seed1")]
     assert list(asked[2][1:5]) == runs
+
+
+def test_twenty_gates_are_counted_in(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(reproduce, "_command", lambda *arguments: asked.append(arguments))
+    reproduce.reproduce(Options("ownership", runs=tmp_path / "runs", results=tmp_path / "results"))
+    assert [arguments[0] for arguments in asked] == ["digits", "ownership", "results"]
+    assert "--seeds=20" in asked[0]
+    assert list(asked[1][1:21]) == [tmp_path / "runs" / "ownership" / f"seed{seed}" for seed in range(20)]
+    assert asked[1][21:] == (f"--output={tmp_path / 'results' / 'ownership-ownership.json'}",)
 
 
 def test_a_plan_that_is_stopped_waits_until_its_training_is_saved(tmp_path):
@@ -127,7 +150,10 @@ def test_a_line_that_was_cut_does_not_count_and_a_published_run_is_done(small_pl
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["everything"], "unknown plan 'everything'; choose one of: digits, cifar10, finetune, seeds, weights"),
+        (
+            ["everything"],
+            "unknown plan 'everything'; choose one of: digits, cifar10, finetune, seeds, ownership, weights",
+        ),
         (["finetune"], "--init goes with the plans finetune and weights, and only with them; got finetune and None"),
         (
             ["digits", "--init=w.th"],
@@ -161,6 +187,7 @@ def test_the_committed_page_of_results_is_what_the_files_say():
     if not (folder / "runs").is_dir():
         pytest.skip("no runs are committed")
     assert (folder / "README.md").read_text() == results.page(folder)
+    assert results._UNEXPLAINED not in results.page(folder)
     readme, makefile = (folder.with_name(name).read_text() for name in ("README.md", "Makefile"))
     shown = re.search(r"experiments.results --readme ((.*\\\n)*.*)", makefile)[1].replace("\\", "").split()
     assert {"cifar10-learned", "effects-finetune"} <= set(shown)

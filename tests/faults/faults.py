@@ -165,17 +165,24 @@ def heeds_sigterm(process: subprocess.Popen[str]) -> bool:
 
 
 def newest(folder: Path) -> Path:
-    return max((folder / "checkpoints").iterdir(), key=lambda path: int(path.name) if path.name.isdigit() else -1)
+    paths = (folder / "checkpoints").iterdir()
+    return max(paths, key=lambda path: int(path.name) if path.name.isdigit() else -1, default=folder)
 
 
 def damage(how: Callable[[np.random.Generator, Path], None], rng: np.random.Generator, folder: Path) -> None:
-    """A file of the newest checkpoint is changed: the run is as before, and where arrays changed, it says so."""
-    shutil.copytree(whole().folder, folder)
-    files = sorted(path for path in newest(folder).rglob("*") if path.is_file() and path.stat().st_size)
-    how(rng, files[rng.integers(len(files))])
+    """A training is killed and a file of its newest checkpoint changed: it says so and goes on from the one before."""
+    while not (folder / "checkpoints").is_dir() or not newest(folder).name.isdigit():
+        killed(rng, folder, after=0.3)
+    checkpoint = newest(folder)
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.stat().st_size)
+    file = files[rng.integers(len(files))]
+    has_digests = (checkpoint / "digests.json").is_file()  # not where the kill came between the two
+    how(rng, file)
     said = finish(folder)
     assert_as_if_nothing_had_been(folder)
     assert (folder / "damaged").exists() == ("is damaged" in said), said
+    if has_digests and file.name not in ("commit_success.txt", "digests.json"):
+        assert "is damaged" in said, f"{file} was changed, and nothing said: {said}"
 
 
 def flip(rng: np.random.Generator, file: Path) -> None:
@@ -356,15 +363,15 @@ FAULTS = {
     "SIGTERM": Fault(functools.partial(warn, signal.SIGTERM), 25),
     "SIGINT": Fault(functools.partial(warn, signal.SIGINT), 25),
     "a bit of the newest checkpoint flipped": Fault(functools.partial(damage, flip), 200),
-    "a file of that checkpoint truncated": Fault(functools.partial(damage, truncate), 20),
-    "a file of that checkpoint missing": Fault(functools.partial(damage, remove), 20),
+    "a file of the newest checkpoint truncated": Fault(functools.partial(damage, truncate), 20),
+    "a file of the newest checkpoint missing": Fault(functools.partial(damage, remove), 20),
     "no room for files": Fault(no_large_files, 20),
     "the disk is full (root only)": Fault(full_disk, 20),
     "the folder is read-only (root only)": Fault(read_only, 20),
     "metrics.jsonl cut": Fault(cut_metrics, 20),
     "two processes on one folder": Fault(two_at_once, 10),
     "a file of the decoded data truncated, two processes need it": Fault(functools.partial(data_cache, truncate), 10),
-    "a file of it missing, as if an older version had made it": Fault(functools.partial(data_cache, remove), 10),
+    "a file of the decoded data missing, as if an older version had made it": Fault(functools.partial(data_cache, remove), 10),
     "another number of devices": Fault(other_devices, 3),
     "one of two hosts dies": Fault(two_hosts, 3),
 }
