@@ -171,7 +171,10 @@ class Config:
             _require(process in numbers, "process", process, f"a whole number in [0, {len(numbers) - 1}]")
 
     def resolve(self, num_examples: int, num_classes: int, num_filters: int) -> "Config":
-        """Returns the configuration with every default that depends on the data or the model filled in."""
+        """Returns the configuration with every default that depends on the data or the model filled in.
+
+        Raises ValueError on a setting that does not fit them, or that makes no difference with this gate.
+        """
         self._check_unused(num_classes, num_filters)  # here, so that folders which earlier versions trained still open
         batch_size = self.optimizer.batch_size
         _require(batch_size <= num_examples, "batch-size", batch_size, f"at most the {num_examples} training examples")

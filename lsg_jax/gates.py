@@ -30,7 +30,9 @@ class Ownership(NamedTuple):
 def init(num_classes: int, num_filters: int, value: float = 1.0) -> jax.Array:
     """Returns the gate before training, f32[C, K], every entry equal to ``value``.
 
-    The first projected update brings each column's maximum to 1, whatever the value in (0, 1].
+    The first projected update brings each column's maximum to 1, whatever the value.
+
+    Raises ValueError where there is no class or filter, or ``value`` is not in (0, 1].
     """
     if num_classes < 1 or num_filters < 1:
         raise ValueError(f"a gate needs at least 1 class and 1 filter, got {num_classes} x {num_filters}")
@@ -108,6 +110,8 @@ def fixed(num_classes: int, per_class: int, shared: int) -> jax.Array:
 
     Class c monopolises the columns c * per_class to (c + 1) * per_class - 1; the last ``shared`` columns are all-one.
     The paper's, for ResNet-20 on CIFAR-10, is ``fixed(10, 6, 4)``.
+
+    Raises ValueError where a number is negative, or there is no class or filter.
     """
     if num_classes < 1 or per_class < 0 or shared < 0 or per_class + shared < 1:
         raise ValueError(
@@ -121,7 +125,9 @@ def fixed(num_classes: int, per_class: int, shared: int) -> jax.Array:
 def tighten(gate: jax.Array, threshold: float) -> jax.Array:
     """Tightens G to {0, 1} (end of section 3.3).
 
-    A column with exactly one entry >= ``threshold`` (h, in (0, 1]) becomes one-hot, any other column all-one.
+    A column with exactly one entry >= ``threshold`` (h) becomes one-hot, any other column all-one.
+
+    Raises ValueError where ``threshold`` is not in (0, 1].
     """
     holds = _holds(gate, threshold)
     alone = jnp.sum(holds, axis=-2, keepdims=True) == 1
@@ -134,7 +140,10 @@ def density(gate: jax.Array) -> jax.Array:
 
 
 def ownership(gate: jax.Array, threshold: float) -> Ownership:
-    """Tells which classes hold each filter, G[c, k] >= ``threshold``, and counts them (section 4.4)."""
+    """Tells which classes hold each filter, G[c, k] >= ``threshold``, and counts them (section 4.4).
+
+    Raises ValueError where ``threshold`` is not in (0, 1].
+    """
     holds = _holds(gate, threshold)
     holders = jnp.sum(holds, axis=-2, keepdims=True)
     return Ownership(

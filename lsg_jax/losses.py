@@ -41,12 +41,15 @@ def sparsity(gate: jax.Array, target: float) -> jax.Array:
 
 
 def std_cost(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns Algorithm 1 line 11: CE(y || y~)."""
+    """Returns Algorithm 1 line 11: CE(y || y~), f32[], from logits f32[B, C] and labels i32[B]."""
     return cross_entropy(logits, labels)
 
 
 def lsg_cost(gated_logits: jax.Array, labels: jax.Array, gate: jax.Array, weights: Weights) -> jax.Array:
-    """Returns Algorithm 1 line 5: lambda (CE(y || y~^G) + a | ||G||_1 - s |)."""
+    """Returns Algorithm 1 line 5: lambda (CE(y || y~^G) + a | ||G||_1 - s |), f32[].
+
+    Gated logits are f32[B, C], labels i32[B], the gate f32[C, K].
+    """
     penalty = weights.sparsity_weight * sparsity(gate, weights.sparsity_target)
     return weights.gate_loss_weight * (cross_entropy(gated_logits, labels) + penalty)
 
@@ -54,7 +57,7 @@ def lsg_cost(gated_logits: jax.Array, labels: jax.Array, gate: jax.Array, weight
 def joint_cost(
     logits: jax.Array, gated_logits: jax.Array, labels: jax.Array, gate: jax.Array, weights: Weights
 ) -> jax.Array:
-    """Returns equation 3: CE(y || y~) + lambda (CE(y || y~^G) + a | ||G||_1 - s |)."""
+    """Returns equation 3: CE(y || y~) + lambda (CE(y || y~^G) + a | ||G||_1 - s |), f32[]; shapes as above."""
     return std_cost(logits, labels) + lsg_cost(gated_logits, labels, gate, weights)
 
 

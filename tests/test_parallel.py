@@ -226,7 +226,7 @@ def test_the_epoch_program_for_gpu_and_tpu_has_no_host_callback(path):
     dataset = data.load("digits")._replace(train=images)
     rate = schedule.learning_rate("cosine", 0.1, 195)
     state = jax.eval_shape(lambda: loop._initial_state(config, dataset, rate, 0))
-    split = segments.Images(
+    split = segments.DeviceSplit(
         jax.ShapeDtypeStruct((49_920, 32, 32, 3), np.uint8), jax.ShapeDtypeStruct((49_920,), np.int32)
     )
     constants = {"batch_size": 256, "padding": 4, "flip": True, "mean": (0.5,) * 3, "std": (0.25,) * 3}

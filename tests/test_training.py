@@ -277,7 +277,7 @@ def test_a_segment_gives_the_numbers_of_single_steps():
     seed = np.uint32(2**31 + 5)
     whole, single = (loop._initial_state(config, dataset, rate, seed) for _ in range(2))
     single = dataclasses.replace(single, model=models.create("tiny", 10))  # no mapped axis outside the mesh
-    train = segments.Images(*map(jnp.asarray, dataset.train))
+    train = segments.DeviceSplit(*map(jnp.asarray, dataset.train))
     constants = {
         "mesh": parallel.mesh(),
         "stacked": False,

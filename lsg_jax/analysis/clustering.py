@@ -41,6 +41,8 @@ def cluster(
       gate: f32[C, K], C >= 2; the fixed gate in the paper.
       repeats: k-means starts so many times (k-means++) and the best result is kept.
       seed: of the starts.
+
+    Raises ValueError where shapes do not match, a label is no class, or there are fewer images than classes.
     """
     gate = np.asarray(gate, np.float64)
     features, labels = checked(features, labels, len(gate))

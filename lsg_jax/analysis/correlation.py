@@ -23,7 +23,7 @@ def class_order(gate: np.ndarray) -> ClassOrder:
 
     A class owns a filter where it alone has the column's largest entry, so a filter that all classes share equally
     belongs to no single one. ``gates.tighten`` before it makes that of every filter with other entries above a
-    threshold too.
+    threshold too. Raises ValueError where it is no matrix.
     """
     gate = np.asarray(gate)
     if gate.ndim != 2 or not gate.size:

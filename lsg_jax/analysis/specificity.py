@@ -40,6 +40,8 @@ def specificity(
       bias: the classifier's, f32[C].
       gate: f32[C, K].
       threshold: in (0, 1].
+
+    Raises ValueError where shapes do not match, a label is no class, or ``threshold`` is out of range.
     """
     features, labels, kernel, bias, gate = check(features, labels, kernel, bias, gate)
     own = np.asarray(gates.ownership(jnp.asarray(gate), threshold).holds)[labels]

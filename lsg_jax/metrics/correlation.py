@@ -14,6 +14,8 @@ def filter_correlation(kernel: np.ndarray) -> np.ndarray:
 
     Args:
       kernel: w, of the last convolution, f32[h, w, I, K].
+
+    Raises ValueError on another shape.
     """
     kernel = np.asarray(kernel, np.float64)
     if kernel.ndim != 4:
@@ -40,6 +42,8 @@ def inter_class_correlation(
       features: pooled features, f32[N, K].
       labels: i[N].
       filters_per_class: m, in [1, K]; the paper's is 6 for ResNet-20 and 25 for AlexNet.
+
+    Raises ValueError where shapes do not match, m is out of range, or fewer than 2 classes have images.
     """
     features, labels = checked(features, labels)
     correlation = np.asarray(correlation, np.float64)

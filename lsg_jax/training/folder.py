@@ -83,7 +83,7 @@ class RunFolder:
         """
         if parallel.is_first():
             self._checkpoints.set_aside(damaged, self.path / "damaged")
-        parallel.meet()
+        parallel.barrier()
         self._checkpoints.reload()
         self._checkpoints.discard_after(step)
         if parallel.is_first():

@@ -24,7 +24,7 @@ from lsg_jax.data import Dataset
 from lsg_jax.training import parallel, schedule
 from lsg_jax.training import state as states
 from lsg_jax.training.folder import RunFolder, has_checkpoint, normalization
-from lsg_jax.training.segments import Images, evaluate_segment, on_devices, train_segment
+from lsg_jax.training.segments import DeviceSplit, evaluate_segment, on_devices, train_segment
 from lsg_jax.training.state import TrainState
 
 _SECONDS_A_SEGMENT = 3.0
@@ -104,7 +104,7 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         seed = np.squeeze(np.array([each.seed for each in configs], np.uint32))
         initial = partial(_initial_state, config, dataset, learning_rate, origin=origin)
         state = (jax.vmap(initial) if seed.ndim else initial)(seed)
-        place = parallel.share_out if seed.ndim else parallel.replicate
+        place = parallel.shard_seeds if seed.ndim else parallel.replicate
         state, total_loss = place(_resume(folders, state, np.zeros(seed.shape, np.float32)), mesh)
         seed = place(seed, mesh)
         if step := _step(state):
@@ -188,7 +188,7 @@ def _not_finite(state: TrainState, total_loss: jax.Array) -> str:
 
 def _agreed(received: list[int]) -> int:
     """Returns the signal that this process, or else another one, has received, 0 where none has."""
-    return int(parallel.largest(received[0] if received else 0))
+    return int(parallel.max_over_processes(received[0] if received else 0))
 
 
 def _stack(trees: list[Any]) -> Any:
@@ -224,7 +224,7 @@ def _resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray)
                 theirs.append(step)
                 if parallel.is_first():
                     print(f"warning: {found}; trying the one before it", file=sys.stderr, flush=True)
-        if not parallel.largest(any(isinstance(found, Damaged) for found in restored)):
+        if not parallel.max_over_processes(any(isinstance(found, Damaged) for found in restored)):
             break
     else:
         if steps:
@@ -328,7 +328,7 @@ def _initial_state(
     return state if origin is None else dataclasses.replace(state, params=origin.params, batch_stats=origin.batch_stats)
 
 
-def _evaluate(state: TrainState, test: Images, dataset: Dataset, mesh: Mesh) -> dict[str, np.ndarray]:
+def _evaluate(state: TrainState, test: DeviceSplit, dataset: Dataset, mesh: Mesh) -> dict[str, np.ndarray]:
     """Returns accuracy and cross entropy of both paths, one value a run."""
     zero = np.zeros(state.step.shape, np.float32)
     totals: Any = {path: {"correct": zero, "cross_entropy": zero} for path in ("std", "lsg")}
@@ -372,7 +372,7 @@ class _Segments:
                 end = start + -(-rest // -(-rest // self._length))
                 began = time.perf_counter()
                 yield start, end, bar
-                seconds, done = parallel.largest(time.perf_counter() - began), end - start
+                seconds, done = parallel.max_over_processes(time.perf_counter() - began), end - start
                 bar.update(done * batch_size)
                 self._length = max(1, min(4 * done, int(done * _SECONDS_A_SEGMENT / max(seconds, 1e-6))))
                 start = end

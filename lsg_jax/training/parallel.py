@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +82,13 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def meet() -> None:
+def barrier() -> None:
     """Waits until every process has come here."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("meet")
+        multihost_utils.sync_global_devices("barrier")
 
 
-def largest(value: float) -> float:
+def max_over_processes(value: float) -> float:
     """Returns the largest ``value`` that any process gives; every process has to ask."""
     if jax.process_count() == 1:
         return value
@@ -115,8 +116,8 @@ def check_shared(folder: Path) -> None:
     probe = folder / f"shared-{number}"
     if is_first():
         probe.touch()
-    meet()
-    missing = largest(not probe.exists())
+    barrier()
+    missing = max_over_processes(not probe.exists())
     if is_first():
         probe.unlink()
     if missing:
@@ -150,17 +151,17 @@ def mesh(seeds: int = 1) -> Mesh:
     return Mesh(devices.reshape(rows, -1), (SEED, AXIS))
 
 
-def replicate(tree, mesh: Mesh):
+def replicate(tree: Any, mesh: Mesh) -> Any:
     """Puts every array of ``tree``, the same in each process, whole on each device of ``mesh``."""
     return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
 
 
-def share_out(tree, mesh: Mesh):
+def shard_seeds(tree: Any, mesh: Mesh) -> Any:
     """Puts every array of ``tree``, whose first axis is the seeds, on the devices, to each those of its row."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(SEED)))
 
 
-def spread(array: np.ndarray, mesh: Mesh) -> jax.Array:
+def shard(array: np.ndarray, mesh: Mesh) -> jax.Array:
     """Puts ``array`` on the devices of ``mesh``, to each its part of the first axis, with zeros at the end.
 
     A process reads only the parts of its own devices.
@@ -176,18 +177,20 @@ def spread(array: np.ndarray, mesh: Mesh) -> jax.Array:
     return jax.make_array_from_callback((rows, *array.shape[1:]), NamedSharding(mesh, SPLIT), part)
 
 
-def split(tree, mesh: Mesh):
+def constrain_batch(tree: Any, mesh: Mesh) -> Any:
     """Tells the compiler to split the first axis of every array of ``tree`` over ``mesh``."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, SPLIT))
 
 
-def on_each(function, mesh: Mesh, *, inputs, outputs=REPLICATED):
+def shard_map(
+    function: Callable[..., Any], mesh: Mesh, *, inputs: Any, outputs: Any = REPLICATED
+) -> Callable[..., Any]:
     """Returns ``function`` run by every device on its part; the functions it calls name ``AXIS`` where parts meet."""
     return jax.shard_map(function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
 
 
-def stacked(function, mesh: Mesh):
-    """Returns ``function`` of one run, which may use ``on_each`` and ``split``, for as many as the first axes hold.
+def map_seeds(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """Returns ``function`` of one run for as many as the first axes hold; it may use ``shard_map`` and the like.
 
     Each row of ``mesh`` takes its runs at once or, on a CPU, whose cache does not hold several, one after another.
     """

@@ -371,7 +371,9 @@ FAULTS = {
     "metrics.jsonl cut": Fault(cut_metrics, 20),
     "two processes on one folder": Fault(two_at_once, 10),
     "a file of the decoded data truncated, two processes need it": Fault(functools.partial(data_cache, truncate), 10),
-    "a file of the decoded data missing, as if an older version had made it": Fault(functools.partial(data_cache, remove), 10),
+    "a file of the decoded data missing, as if an older version had made it": Fault(
+        functools.partial(data_cache, remove), 10
+    ),
     "another number of devices": Fault(other_devices, 3),
     "one of two hosts dies": Fault(two_hosts, 3),
 }
