@@ -65,9 +65,9 @@ results-lambda: .venv/installed
 # The two plans that start from a public ResNet-20 need it: make INIT=resnet20.safetensors reproduce
 INIT ?=
 reproduce: .venv/installed
-	for plan in cifar10 seeds ownership $(if $(INIT),finetune weights); do \
+	for plan in cifar10 seeds digits-gates $(if $(INIT),finetune weights); do \
 		case $$plan in finetune|weights) init=--init=$(INIT);; *) init=;; esac; \
-		case $$plan in seeds|ownership) data=;; *) data="$(CIFAR10)";; esac; \
+		case $$plan in seeds|digits-gates) data=;; *) data="$(CIFAR10)";; esac; \
 		.venv/bin/python -m experiments.reproduce $$plan $$init $$data || exit; done
 	$(MAKE) results-digits results-schedules results-lambda results-cifar10
 

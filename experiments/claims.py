@@ -256,8 +256,8 @@ def write(claim: Claim, folder: Path) -> None:
 
 def run(measure: Callable[[list[Network]], Claim], options: Options) -> None:
     """Measures a claim, prints its numbers and writes its files."""
-    folder = cli.output_folder(options.run, options.output, "figures")
     networks = open_networks(options.run, options.against, options.data_dir)
+    folder = cli.output_folder(options.run, options.output, "figures")
     cli.check_writable(folder)
     claim = measure(networks)
     write(claim, folder)

@@ -48,7 +48,7 @@ def measure(networks: list[Network]) -> Claim:
                 plots.activation_maps(
                     first.images[chosen], shown, certain, [names[label] for label in first.labels[chosen]]
                 ),
-                "An example of each class above its maps, with the probability of the class. Look for maps that lie "
+                "An example of each class beside its maps, with the probability of the class. Look for maps that lie "
                 "on the object and on nothing else.",
                 shown,
             ),

@@ -125,7 +125,9 @@ PLANS = {
         kept=False,
         summary="tradeoff",
     ),
-    "ownership": Plan("digits", (Training("ownership", 31, ("--gate=learned",)),), 20, False, "ownership"),
+    "digits-gates": Plan(
+        "digits", (Training("digits-gates", 31, ("--gate=learned",)),), seeds=20, kept=False, summary="ownership"
+    ),
     "weights": Plan(
         "cifar10",
         tuple(
@@ -152,7 +154,7 @@ class Options:
     """Which runs to make, and where."""
 
     plan: tyro.conf.Positional[str]
-    """digits, seeds (digits, six of each arm), ownership (digits, twenty learned gates), cifar10 (from scratch), or,
+    """digits, seeds (digits, six of each arm), digits-gates (twenty learned gates), cifar10 (from scratch), or,
     from the weights of --init, finetune and weights (arms on held-out training images)."""
     init: Path | None = None
     """For finetune and weights: the PyTorch checkpoint of a ResNet-20 to start from."""

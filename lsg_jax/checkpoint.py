@@ -6,7 +6,7 @@ import json
 import logging
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
 from lsg_jax import cache, gates, models
 from lsg_jax.config import Config, OutputConfig
@@ -44,15 +43,6 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, read_only: bool = False):
-        def accuracy(metrics: dict[str, Any]) -> float:
-            return metrics["test_accuracy"]
-
-        keep = checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(3),
-                checkpoint_managers.BestN(get_metric_fn=accuracy, n=1, keep_checkpoints_without_metrics=False),
-            ]
-        )
         if read_only:
             this = jax.process_index()  # which opens it without waiting for other processes of a run
             options = ocp.CheckpointManagerOptions(
@@ -64,15 +54,13 @@ class Checkpoints:
                 ),
             )
         else:
-            # Without best_fn the metrics would not be saved, and the best of the training before a resume unknown.
-            options = ocp.CheckpointManagerOptions(
-                preservation_policy=keep, best_fn=accuracy, enable_async_checkpointing=False
-            )
+            options = ocp.CheckpointManagerOptions(preservation_policy=self, enable_async_checkpointing=False)
         handlers = {
             "variables": ocp.StandardCheckpointHandler(),
             "training": ocp.StandardCheckpointHandler(),
             "run": ocp.JsonCheckpointHandler(),
         }
+        self._accuracies: dict[int, float | None] = {}  # by step
         with _only_errors(logging.getLogger("absl")) if read_only else nullcontext():  # it warns of being read-only
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers)
 
@@ -81,19 +69,37 @@ class Checkpoints:
         """The steps of the complete checkpoints, the newest first."""
         return sorted(self._manager.all_steps(), reverse=True)
 
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Orbax's preservation policy: the last three and the best. Its own forgets metrics where training resumes."""
+        steps = [each.step for each in checkpoints]
+        accuracies = {step: accuracy for step in steps if (accuracy := self._accuracy(step)) is not None}
+        best = max(accuracies, key=lambda step: (accuracies[step], step), default=None)
+        return [step == best or step in steps[-3:] for step in steps]
+
+    def _accuracy(self, step: int) -> float | None:
+        """Returns the test accuracy of a checkpoint, None where it was not measured, or cannot be read."""
+        if step not in self._accuracies:
+            try:
+                run = json.loads((self._folder(step) / "run" / "metadata").read_text())
+                self._accuracies[step] = run.get("test_accuracy")
+            except (OSError, ValueError, AttributeError):
+                self._accuracies[step] = None
+        return self._accuracies[step]
+
     def save(
-        self, step: int, variables: Any, training: Any | None, run: dict[str, Any], metrics: dict[str, Any] | None
+        self, step: int, variables: Any, training: Any | None, run: dict[str, Any], test_accuracy: float | None
     ) -> None:
         """Saves the checkpoint of ``step``; an interrupted save leaves the earlier ones as they were.
 
-        ``metrics`` are what was measured of these very variables, None in the middle of an epoch. Without ``training``
-        the run can be opened but not trained on.
+        ``test_accuracy`` is that of these very variables, None in the middle of an epoch. Without ``training`` the run
+        can be opened but not trained on.
         """
+        self._accuracies[step] = test_accuracy
+        run = run | {"test_accuracy": test_accuracy}
         items = {"variables": ocp.args.StandardSave(variables), "run": ocp.args.JsonSave(run)}
         if training is not None:
             items["training"] = ocp.args.StandardSave(training)
-        with _only_errors(logging.getLogger("absl")):  # it warns of a checkpoint without metrics
-            self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+        self._manager.save(step, args=ocp.args.Composite(**items), force=True)
         if jax.process_index() == 0:
             folder = self._folder(step)
             content = json.dumps(_digests(folder), indent=1) + "\n"
@@ -337,7 +343,8 @@ def save_run(run: Run, path: str | Path) -> None:
         described = {"format": _FORMAT, "config": config.to_json(), "data": data, "history": run.history}
         described["environment"] = run.environment
         variables = {"params": run.params, "batch_stats": run.batch_stats, "gate": run.gate}
-        checkpoints.save(len(run.history), variables, None, described, run.history[-1] if run.history else None)
+        accuracy = run.history[-1]["test_accuracy"] if run.history else None
+        checkpoints.save(len(run.history), variables, None, described, accuracy)
         checkpoints.close()
         for marker in folder.rglob("commit_success.txt"):
             marker.write_text("")  # its being there counts; it says where the folder was written

@@ -357,12 +357,13 @@ def test_other_versions_files_of_results_are_named(runs, tmp_path):
     save_run(imported, tmp_path / "runs" / "imported")
     assert "imported" not in results.page(tmp_path)
     (tmp_path / "tradeoff-x.json").write_text('{"command": "x"}')
-    with pytest.raises(ValueError, match=r"tradeoff-x.json is no comparison of this version \(arms is missing\)"):
-        results.page(tmp_path)
-    (tmp_path / "tradeoff-x.json").unlink()
     (tmp_path / "runs" / "learned" / "report.json").write_text('{"networks": ["a", "b"], "claims": {}}')
-    with pytest.raises(ValueError, match=r"report.json is no report of this version \(trained is missing\)"):
-        results.page(tmp_path)
+    page = results.page(tmp_path)
+    assert "\ntradeoff-x.json was written by another version (arms is missing); make it again.\n" in page
+    assert "\nruns/learned/report.json was written by another version (trained is missing); make it again.\n" in page
+    for name in ("learned", "tradeoff-x", "effects-x"):
+        with pytest.raises(ValueError, match="was written by another version"):
+            results.readme_table(tmp_path, name)
 
 
 def test_numbers_in_numbers_and_missing_ones_have_their_rows():

@@ -23,62 +23,6 @@ def run(monkeypatch, *arguments, default=digits.DEFAULT):
     return stop.value.code
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--model=vgg"], "'vgg'; choose one of: alexnet, resnet20"),
-        (["--gate=open"], "'open'; choose one of: learned, fixed, tightened, none"),
-        (["--precision=float8"], "'float8'; choose one of: float32, bfloat16"),
-        (["--scheme=both"], "'both'"),
-        (["--schedule=linear"], "'linear'"),
-        (["--epochs=0"], "--epochs must be a whole number of at least 1, got 0"),
-        (["--epochs=many"], "many"),
-        (["--batch-size=-4"], "got -4"),
-        (["--batch-size=2000"], "at most the 1437 training examples, got 2000"),
-        (["--learning-rate=nan"], "got nan"),
-        (["--gate-learning-rate=0"], "got 0"),
-        (["--momentum=1"], "got 1"),
-        (["--weight-decay=-1"], "got -1"),
-        (["--sparsity-weight=-1"], "got -1"),
-        (["--silence-weight=-1"], "--silence-weight must be a number of at least 0, got -1"),
-        (["--complement-weight=inf"], "got inf"),
-        (["--init=none.th"], "there is no file none.th"),
-        (["--init=pyproject.toml"], "must end in .safetensors, .th, .pt, .pth, got pyproject.toml"),
-        (["--sparsity-target=63"], "in [K, C K] = [64, 640], got 63"),
-        (["--sparsity-target=641"], "got 641"),
-        (["--gate=fixed", "--shared-filters=5"], "--shared-filters"),
-        (["--gate-init=0"], "got 0"),
-        (["--period=0"], "got 0"),
-        (["--phase=3"], "in [0, 2], got 3"),
-        (["--seed=-1"], "got -1"),
-        (["--train-examples=0"], "got 0"),
-        (["--train-examples=5000"], "in [1, 1437] for digits, got 5000"),
-        (["--holdout=1437"], "got 1437"),
-        (["--checkpoint-every=0"], "got 0"),
-        (["--process=1"], "--process must be left out unless --coordinator names a host, got 1"),
-        (["--coordinator=auto", "--processes=2"], "--processes must be left out unless"),
-        (["--coordinator=a:1"], "--processes must be a whole number of at least 1 with a --coordinator, got None"),
-        (["--coordinator=a:1", "--processes=2", "--process=2"], "--process must be a whole number in [0, 1], got 2"),
-        (["--coordinator=here", "--processes=2", "--process=1"], "--coordinator must be HOST:PORT or auto, got here"),
-        (["--coordinator=a:b", "--processes=2", "--process=1"], "--coordinator must be HOST:PORT or auto, got a:b"),
-        (["--coordinator=a:70000", "--processes=2", "--process=1"], "got a:70000"),
-        (["--gate=tightened"], "--gate=tightened needs --init RUN, a run with a learned gate to tighten"),
-        (["--epochs=three"], "--epochs must be a whole number, got 'three'"),
-        (["--momentum=much"], "--momentum must be a number, got 'much'"),
-        (["--colour=red"], "--colour"),
-        (["--data-dir=somewhere"], "leave out --data-dir somewhere"),
-    ],
-)
-def test_wrong_input_is_one_line(monkeypatch, capsys, tmp_path, arguments, said):
-    monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, *arguments) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("error: ")
-    assert said in lines[0]
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_terminal_without_boxes_gets_a_plain_line(tmp_path):
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "experiments.digits", "--epochs=0"]

@@ -161,18 +161,3 @@ def test_tighten_density_and_ownership_by_hand():
     np.testing.assert_array_equal(owned.holds, [[1, 1, 1, 0], [0, 1, 1, 1]])
     np.testing.assert_array_equal(owned.monopolised, [1, 1])
     assert int(owned.shared) == 2
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: gates.init(0, 4),
-        lambda: gates.init(2, 2, 0.0),
-        lambda: gates.fixed(10, -1, 4),
-        lambda: gates.tighten(jnp.ones((2, 2)), 0.0),
-        lambda: gates.ownership(jnp.ones((2, 2)), 1.5),
-    ],
-)
-def test_bad_arguments_are_named(call):
-    with pytest.raises(ValueError, match="got"):
-        call()

@@ -92,9 +92,9 @@ class RunFolder:
 
     def save(self, step: int, variables: Any, training: Any, *, measured: bool, seconds: float) -> None:
         """Saves a checkpoint; ``measured`` tells whether the last line of ``history`` is about these variables."""
-        metrics = self.history[-1] if measured else None
+        accuracy = self.history[-1]["test_accuracy"] if measured else None
         run = describe(self._config, self._dataset, self.history) | {"seconds": seconds}
-        self._checkpoints.save(step, variables, training, run, metrics)
+        self._checkpoints.save(step, variables, training, run, accuracy)
 
     def record(self, line: dict[str, Any]) -> None:
         """Adds the line of an epoch."""
