@@ -65,13 +65,14 @@ results-lambda: .venv/installed
 # The two plans that start from a public ResNet-20 need it: make INIT=resnet20.safetensors reproduce
 INIT ?=
 reproduce: .venv/installed
+	$(if $(INIT),.venv/bin/python -c "import lsg_jax; lsg_jax.import_torch('$(INIT)')")
 	for plan in cifar10 seeds digits-gates $(if $(INIT),finetune weights); do \
 		case $$plan in finetune|weights) init=--init=$(INIT);; *) init=;; esac; \
 		case $$plan in seeds|digits-gates) data=;; *) data="$(CIFAR10)";; esac; \
 		.venv/bin/python -m experiments.reproduce $$plan $$init $$data || exit; done
 	$(MAKE) results-digits results-schedules results-lambda results-cifar10
 
-# The tables and pictures of the README that come from those runs, which the repository holds: 2 minutes.
+# The tables and pictures of the README that come from those runs, which the repository holds: some minutes.
 results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.summarize --name=cifar10 --by gate scheme -- results/runs/cifar10-none \
 		results/runs/cifar10-learned results/runs/cifar10-joint results/runs/cifar10-fixed
@@ -81,10 +82,9 @@ results-cifar10: .venv/installed
 		results/runs/cifar10-joint results/runs/finetune-learned results/runs/finetune-silence \
 		results/runs/finetune-complement results/runs/finetune-both results/runs/finetune-joint*
 	.venv/bin/python -m experiments.results --readme cifar10-learned convergence effects-finetune effects-weights \
-		effects-seeds
+		effects-seeds ownership-digits-gates ownership-cifar10
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-no-sparsity --output=results/figures
-	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-fixed --output=results/figures/fixed
 	for claim in masking localization; do \
 		.venv/bin/python -m experiments.$$claim --run=results/runs/cifar10-learned \
 			--against=results/runs/cifar10-none --output=results/figures $(CIFAR10) || exit; done

@@ -74,7 +74,12 @@ def measure(networks: list[Network], count: int = IMAGES, budget: str = "short")
                     ),
                     f"{network.name}, {name}: the first {len(fooled)} images that it fools, and below each the changed "
                     "one with the pixels framed and the class that it is taken for.",
-                    {"test images": chosen[fooled]},
+                    {
+                        "test images": chosen[fooled],
+                        "changed images": np.asarray(found.images)[fooled],
+                        "class before": labels[fooled],
+                        "class after": after,
+                    },
                 )
     return Claim(
         "attacks",

@@ -77,13 +77,11 @@ class Network:
       name: that of the run folder.
       run: the run.
       load: returns what it was trained on, and the test set that its own metrics were measured on.
-      budget: the training whose updates of G Phi is measured after.
     """
 
     name: str
     run: Run = field(repr=False)
     load: Callable[[], Dataset] = field(repr=False)
-    budget: Config = field(repr=False)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -130,13 +128,12 @@ class Network:
         """Of the last convolution's filters, f64[K, K]."""
         return metrics.filter_correlation(np.asarray(self.run.last_kernel))
 
-    @cached_property
-    def phi_by_training(self) -> Phi:
-        """Phi after the updates of G alone that ``budget`` has, or with a learned gate would have (Algorithm 1)."""
+    def phi_after(self, training: Config) -> Phi:
+        """Phi after the updates of G alone that a training has, or with a learned gate would have (Algorithm 1)."""
         classes, filters = self.run.gate.shape
-        lsg = self.budget.lsg if self.budget.gate == "learned" else replace(self.budget.lsg, sparsity_weight=None)
+        lsg = training.lsg if training.gate == "learned" else replace(training.lsg, sparsity_weight=None)
         examples = len(self.dataset.train.labels)
-        config = replace(self.budget, gate="learned", lsg=lsg).resolve(examples, classes, filters)
+        config = replace(training, gate="learned", lsg=lsg).resolve(examples, classes, filters)
         return metrics.phi_by_training(
             *self._phi_arguments,
             jax.random.key(0),
@@ -154,7 +151,7 @@ class Network:
         activation = group_means(self.features, self.labels == np.arange(kernel.shape[1])[:, None])
         starts = {
             "all-one": np.ones(kernel.T.shape),
-            "after the training's budget": np.asarray(self.phi_by_training.gate),
+            "after its training's updates": np.asarray(self.phi_after(self.run.config).gate),
             "each filter of the class it answers to most": activation == activation.max(axis=0),
             "each filter of the class whose logit it adds most to": kernel.T.max(axis=0) == kernel.T,
         }
@@ -200,7 +197,7 @@ def open_networks(run: Path, against: Path | None, data_dir: Path | None) -> lis
         print(f"note: they were not trained for as long: {done} epochs", file=sys.stderr)
     folder = data_dir or settings.data_dir
     load = cache(lambda: data.load(settings.dataset, folder, settings.train_examples, settings.holdout))
-    return [Network(name, each, load, opened[0].config) for name, each in zip(_names(paths), opened, strict=True)]
+    return [Network(name, each, load) for name, each in zip(_names(paths), opened, strict=True)]
 
 
 def _names(paths: list[Path]) -> list[str]:
@@ -232,7 +229,7 @@ def _plain(content: Any) -> Any:
     if isinstance(content, dict):
         return {name: _plain(value) for name, value in content.items()}
     if isinstance(content, np.ndarray):
-        content = np.round(content.astype(np.float64), 5).tolist()
+        content = (np.round(content.astype(np.float64), 5) if content.dtype.kind == "f" else content).tolist()
     if isinstance(content, list):
         return list(map(_plain, content))
     return None if isinstance(content, float) and math.isnan(content) else content

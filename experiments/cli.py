@@ -118,6 +118,7 @@ def train(default: Config, description: str) -> None:
             check_writable(each)
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.train_examples, config.data.holdout)
     model = models.create(config.model, len(dataset.class_names))
+    config.check_used(len(dataset.class_names), model.num_filters)
     config = config.resolve(len(dataset.train.labels), len(dataset.class_names), model.num_filters)
     several = config.run.seeds > 1
     if not several:

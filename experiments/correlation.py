@@ -41,7 +41,10 @@ def measure(networks: list[Network]) -> Claim:
                 plots.correlation_matrices(matrices, networks[0].run.class_names),
                 "Filters in the order of the classes, whose blocks are framed; those of no single class come last. "
                 "Look for blocks along the diagonal that are brighter than the rest.",
-                {name: matrix for name, (matrix, _) in matrices.items()},
+                {
+                    name: {"filters": order.filters, "correlation": matrix[np.ix_(order.filters, order.filters)]}
+                    for name, (matrix, order) in matrices.items()
+                },
             ),
             "correlation_curves": Picture(
                 plots.correlation_curves(THRESHOLDS, curves),

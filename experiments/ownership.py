@@ -21,7 +21,7 @@ class Options:
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """The run folders, of one data set and model, trained with a learned gate."""
-    output: Path = Path("results/ownership.json")
+    output: Path = Path("results/ownership-runs.json")
     """The file for the numbers; the picture lies beside it."""
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from experiments import attacks, cli
+from experiments import attacks, cli, results
 
 
 class Training(NamedTuple):
@@ -204,7 +204,7 @@ def reproduce(options: Options) -> None:
     plan = PLANS[options.plan]
     copies, summary = options.results / "runs", options.results / f"{plan.summary}-{options.plan}.json"
     runs = _folders(plan, options)
-    if plan.summary and _is_of(summary, runs):
+    if plan.summary and _is_of(plan.summary, summary, runs):
         print(f"{summary} is there already; remove it to make it again")
         return
     data = [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
@@ -220,7 +220,7 @@ def reproduce(options: Options) -> None:
         if not copy.exists():
             train()
             _command("publish", run, copy)
-        if training.control is not None and not _is_reported(copy / "report.json", training):
+        if training.control is not None and not _is_reported(training, copy / "report.json"):
             attacked = f"--attack-images={training.attack_images}"
             _command("report", copy, f"--against={copies / training.control}", attacked, *data)
         _command("results", f"--folder={options.results}")
@@ -230,13 +230,14 @@ def reproduce(options: Options) -> None:
         _command("results", f"--folder={options.results}")
 
 
-def _is_reported(report: Path, training: Training) -> bool:
+def _is_reported(training: Training, report: Path) -> bool:
     """Tells whether there is a report of this version with all that the plan asks for."""
     try:
-        content = json.loads(report.read_text())
-        return "trained" in content and ("attacks" in content["claims"] or not training.attack_images)
-    except (OSError, ValueError, KeyError, TypeError):
+        content = results.read_report(report)
+    except (OSError, ValueError):
         return False
+    attacked = "attacks" in content["claims"] or not training.attack_images
+    return attacked and content["networks"][1:] == [training.control]
 
 
 def _folders(plan: Plan, options: Options) -> list[Path]:
@@ -246,14 +247,13 @@ def _folders(plan: Plan, options: Options) -> list[Path]:
     return [folder / each.name / seed for each in plan.trainings for seed in seeds]
 
 
-def _is_of(summary: Path, runs: list[Path]) -> bool:
-    """Tells whether there is a summary of all these runs, and not of some alone."""
-    if not summary.is_file():
-        return False
+def _is_of(kind: str, summary: Path, runs: list[Path]) -> bool:
+    """Tells whether there is a summary of this version and of all these runs, not of some alone."""
     try:
-        return list(json.loads(summary.read_text())["runs"]) == list(map(str, runs))
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{summary} is none of this version; remove it to make it again") from error
+        content = {"tradeoff": results.read_tradeoff, "ownership": results.read_ownership}[kind](summary)
+    except (OSError, ValueError):
+        return False
+    return list(content["runs"]) == list(map(str, runs))
 
 
 def _command(name: str, *arguments: str | Path) -> None:

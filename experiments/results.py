@@ -40,6 +40,7 @@ class Row(NamedTuple):
       holds: whether it does, from our figure and the control's; None where they cannot tell.
       interval: the names of the ends of the figure's confidence interval, which lie beside it.
       effect: what short tables and pictures of arms, which show not every claim, call the figure.
+      paired: whether the control's figure depends on which network it is the control of.
     """
 
     claim: str
@@ -48,6 +49,7 @@ class Row(NamedTuple):
     holds: Callable[[float, float], bool | None]
     interval: tuple[str, str] | None = None
     effect: str | None = None
+    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Options:
     """The folder that holds runs/ and gets README.md."""
     readme: tuple[str, ...] = ()
     """What has a table in ./README.md too, between marks of that name: a run with a report (cifar10-learned), a
-    comparison (tradeoff-finetune, or in short effects-finetune) or the numbers of figures/CLAIM.json (convergence)."""
+    comparison (tradeoff-finetune, or in short effects-finetune), counts (ownership-cifar10) or the numbers of
+    figures/CLAIM.json (convergence)."""
 
 
 def rows(report: dict[str, Any]) -> list[Row]:
@@ -126,6 +129,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             phi,
             ("table1", "Phi, training's budget", "Phi"),
             lambda ours, control: ours < control,
+            paired=True,
         ),
         *masked,
         Row(
@@ -220,8 +224,8 @@ def page(folder: Path) -> str:
     """Returns the page for the runs and comparisons in ``folder``."""
     paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
     paths = [path for path in paths if (path / "metrics.jsonl").read_text()]  # an imported network has no training
-    comparisons = sorted(folder.glob("tradeoff-*.json"))
-    if not paths and not comparisons:
+    comparisons, counts = (sorted(folder.glob(f"{kind}-*.json")) for kind in ("tradeoff", "ownership"))
+    if not paths and not comparisons and not counts:
         raise ValueError(f"{folder / 'runs'} holds no runs; copy some with experiments.publish")
     heads = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values())
     lines = [_HEAD, "## Runs\n", "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *map(_run_line, paths)]
@@ -230,11 +234,11 @@ def page(folder: Path) -> str:
         if not (path / "report.json").is_file():
             continue
         try:
-            report = _report(path)
+            report = read_report(path / "report.json")
         except ValueError as error:  # while a plan is at it, the next report may be the one that mends it
             lines += [f"\n## {path.name}\n", f"{str(error).removeprefix(f'{folder}/')}."]
             continue
-        if len(report["networks"]) == 2:
+        if _has_control(report):
             ours, control = report["networks"]
             lines += [
                 f"\n## {ours} against {control}\n",
@@ -242,7 +246,7 @@ def page(folder: Path) -> str:
                 claims_table(report),
             ]
             for row in rows(report):
-                if _verdict(row, report) in ("no", "intervals overlap"):
+                if _verdict(row, report) == "no":
                     failed[row.claim].append(ours)
     if failed and (notes := folder / "notes.json").is_file():
         explained = json.loads(notes.read_text())
@@ -252,7 +256,7 @@ def page(folder: Path) -> str:
         ]
     for file in comparisons:
         try:
-            content = _comparison(file)
+            content = read_tradeoff(file)
         except ValueError as error:
             lines += [f"\n## {file.stem}\n", f"{str(error).removeprefix(f'{folder}/')}."]
             continue
@@ -262,8 +266,12 @@ def page(folder: Path) -> str:
             f"![Effect and accuracy of each arm, less the control's]({file.stem}.png)\n",
             arms_table(content),
         ]
-    for file in sorted(folder.glob("ownership*.json")):
-        content = json.loads(file.read_text())
+    for file in counts:
+        try:
+            content = read_ownership(file)
+        except ValueError as error:
+            lines += [f"\n## {file.stem}\n", f"{str(error).removeprefix(f'{folder}/')}."]
+            continue
         lines += [
             f"\n## Filters that classes hold alone (section 4.4): {content['measured']}\n",
             f"By `{content['command']}`. The paper's, over 20 models on CIFAR-10: 10 % of the filters a class alone, "
@@ -305,19 +313,28 @@ def ownership_table(content: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _comparison(file: Path) -> dict[str, Any]:
-    return _current(file, {"command", "measured", "claims", "effects", "arms"})
+def read_tradeoff(file: Path) -> dict[str, Any]:
+    """Returns what experiments.tradeoff wrote. Raises ValueError where it was another version's."""
+    return _current(file, {"command", "measured", "runs", "claims", "effects", "arms"})
 
 
-def _report(run: Path) -> dict[str, Any]:
-    return _current(run / "report.json", {"networks", "trained", "claims"})
+def read_ownership(file: Path) -> dict[str, Any]:
+    """Returns what experiments.ownership wrote. Raises ValueError where it was another version's."""
+    return _current(file, {"command", "measured", "runs", "filters", "thresholds"})
+
+
+def read_report(file: Path) -> dict[str, Any]:
+    """Returns what experiments.report wrote. Raises ValueError where it was another version's."""
+    return _current(file, {"networks", "trained", "claims"})
 
 
 def _current(file: Path, parts: set[str]) -> dict[str, Any]:
     """Returns what a file holds. Raises ValueError where that is not what this version writes."""
     try:
-        content: dict[str, Any] = json.loads(file.read_text())
+        content = json.loads(file.read_text())
     except ValueError:
+        content = None
+    if not isinstance(content, dict):
         content = {}
     if missing := parts - set(content):
         raise ValueError(f"{file} was written by another version ({min(missing)} is missing); make it again")
@@ -359,7 +376,8 @@ def _arm_cell(found: dict[str, Any], judged: bool) -> str:
     values, holds = list(found["by seed"].values()), found["holds"]
     several = len(values) > 1
     spread = f" ± {np.std(values, ddof=1):.4f}" if several else ""
-    verdict = f", {holds.count(True)} of {len(holds)}" if judged else ""
+    told = [each for each in holds if each is not None]
+    verdict = "" if not judged else f", {told.count(True)} of {len(told)}" if told else ", cannot tell"
     interval = f" ({_range(found['difference'])})" if judged and several else ""
     return f"{np.mean(values):.4f}{spread}{verdict}{interval}"
 
@@ -403,6 +421,11 @@ def claims_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _has_control(report: dict[str, Any]) -> bool:
+    """Tells whether a report is of a network with a gate against one without."""
+    return [report["trained"][name]["gate"] == "none" for name in report["networks"]] == [False, True]
+
+
 def _found(row: Row, report: dict[str, Any]) -> list[dict[str, Any]]:
     return [beside(row.place, report["claims"], network) for network in report["networks"]]
 
@@ -433,13 +456,15 @@ def readme_table(folder: Path, name: str) -> str:
     """Returns the README's table ``name``: that of a run with a report, a comparison or a claim. Raises ValueError."""
     if (claim := folder / "figures" / f"{name}.json").is_file():
         return numbers_table(json.loads(claim.read_text())["numbers"])
+    if name.startswith("ownership-") and (file := folder / f"{name}.json").is_file():
+        return ownership_table(read_ownership(file))
     for kind, table in (("tradeoff-", arms_table), ("effects-", effects_table)):
         if name.startswith(kind) and (file := folder / f"tradeoff-{name.removeprefix(kind)}.json").is_file():
-            return table(_comparison(file))
+            return table(read_tradeoff(file))
         if name.startswith(kind):
             raise ValueError(f"there is no comparison {name}; make one with experiments.tradeoff")
     run = folder / "runs" / name
-    if (run / "report.json").is_file() and len((report := _report(run))["networks"]) == 2:
+    if (run / "report.json").is_file() and _has_control(report := read_report(run / "report.json")):
         return claims_table(report)
     raise ValueError(f"{name} has no report against a control; make one with experiments.report")
 

@@ -81,8 +81,11 @@ class Checkpoints:
         if step not in self._accuracies:
             try:
                 run = json.loads((self._folder(step) / "run" / "metadata").read_text())
-                self._accuracies[step] = run.get("test_accuracy")
-            except (OSError, ValueError, AttributeError):
+                whole_epochs = {"test_accuracy": None} if run.get("seconds") else run["history"][-1]
+                self._accuracies[step] = run.get(
+                    "test_accuracy", whole_epochs["test_accuracy"]
+                )  # earlier: history only
+            except (OSError, ValueError, AttributeError, LookupError, TypeError):
                 self._accuracies[step] = None
         return self._accuracies[step]
 

@@ -173,9 +173,8 @@ class Config:
     def resolve(self, num_examples: int, num_classes: int, num_filters: int) -> "Config":
         """Returns the configuration with every default that depends on the data or the model filled in.
 
-        Raises ValueError on a setting that does not fit them, or that makes no difference with this gate.
+        Raises ValueError on a setting that does not fit them.
         """
-        self._check_unused(num_classes, num_filters)  # here, so that folders which earlier versions trained still open
         batch_size = self.optimizer.batch_size
         _require(batch_size <= num_examples, "batch-size", batch_size, f"at most the {num_examples} training examples")
         target = float(num_filters if self.lsg.sparsity_target is None else self.lsg.sparsity_target)
@@ -197,8 +196,11 @@ class Config:
         lsg = dataclasses.replace(self.lsg, sparsity_weight=weight, sparsity_target=target, shared_filters=shared)
         return dataclasses.replace(self, lsg=lsg)
 
-    def _check_unused(self, num_classes: int, num_filters: int) -> None:
-        """Raises ValueError on a setting that makes no difference with this gate."""
+    def check_used(self, num_classes: int, num_filters: int) -> None:
+        """Raises ValueError on a setting that makes no difference with this gate.
+
+        For what is about to be trained: what was trained may have been so by an earlier version.
+        """
         why = "with --gate=none, which has no gated epochs"
         _require(self.gate != "none" or self.scheme == "alternate", "scheme", self.scheme, f"alternate {why}")
         resolved = {

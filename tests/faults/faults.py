@@ -165,13 +165,12 @@ def heeds_sigterm(process: subprocess.Popen[str]) -> bool:
 
 
 def newest(folder: Path) -> Path:
-    paths = (folder / "checkpoints").iterdir()
-    return max(paths, key=lambda path: int(path.name) if path.name.isdigit() else -1, default=folder)
+    return max(folder.glob("checkpoints/*"), key=lambda path: int(path.name) if path.name.isdigit() else -1)
 
 
 def damage(how: Callable[[np.random.Generator, Path], None], rng: np.random.Generator, folder: Path) -> None:
     """A training is killed and a file of its newest checkpoint changed: it says so and goes on from the one before."""
-    while not (folder / "checkpoints").is_dir() or not newest(folder).name.isdigit():
+    while sum(path.name.isdigit() for path in folder.glob("checkpoints/*")) < 2:
         killed(rng, folder, after=0.3)
     checkpoint = newest(folder)
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.stat().st_size)
