@@ -81,10 +81,9 @@ class Checkpoints:
         if step not in self._accuracies:
             try:
                 run = json.loads((self._folder(step) / "run" / "metadata").read_text())
-                whole_epochs = {"test_accuracy": None} if run.get("seconds") else run["history"][-1]
-                self._accuracies[step] = run.get(
-                    "test_accuracy", whole_epochs["test_accuracy"]
-                )  # earlier: history only
+                if "test_accuracy" not in run:  # an earlier version's; seconds are those of an unfinished epoch
+                    run["test_accuracy"] = None if run.get("seconds") else run["history"][-1]["test_accuracy"]
+                self._accuracies[step] = run["test_accuracy"]
             except (OSError, ValueError, AttributeError, LookupError, TypeError):
                 self._accuracies[step] = None
         return self._accuracies[step]

@@ -605,11 +605,18 @@ def test_the_last_three_and_the_best_checkpoint_are_kept(tmp_path):
     checkpoints.save(60, arrays, arrays, {"history": []}, 0.6)
     checkpoints.close()
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == [20, 40, 50, 60]
+    # An earlier version said it in the history alone.
+    (tmp_path / "20" / "run" / "metadata").write_text('{"history": [{"test_accuracy": 0.9}]}')
+    (tmp_path / "50" / "run" / "metadata").write_text('{"history": [{"test_accuracy": 0.99}], "seconds": 3.0}')
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(65, arrays, arrays, {"history": []}, None)
+    checkpoints.close()
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [20, 50, 60, 65]
     (tmp_path / "20" / "run" / "metadata").write_text("{")  # a damaged one is no more the best, and in nobody's way
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(70, arrays, arrays, {"history": []}, 0.5)
     checkpoints.close()
-    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [50, 60, 70]
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [60, 65, 70]
 
 
 @pytest.mark.parametrize("item", ["run", "variables"])
