@@ -71,13 +71,11 @@ def measure(networks: list[Network]) -> Claim:
 
 def _curves(network: Network, images: np.ndarray, maps: np.ndarray, labels: np.ndarray) -> Curves:
     """Returns the curves of all images, a block at a time, so that progress shows."""
-    starts = range(0, len(images), BLOCK)
-    arrays = [[each[start : start + BLOCK] for each in (images, maps, labels)] for start in starts]
+    parts = [np.array_split(each, -(-len(images) // BLOCK)) for each in (images, maps, labels)]
+    arrays = list(zip(*parts, strict=True))
     blocks = [
         localization.deletion_insertion(network.run.probabilities, *each, fill=network.run.mean)
-        for each in tqdm(
-            arrays, f"{network.name}: deletion and insertion", unit_scale=BLOCK, unit=" images", disable=None
-        )
+        for each in tqdm(arrays, f"{network.name}: deletion and insertion", unit=" blocks", disable=None)
     ]
     shares, *others = zip(*blocks, strict=True)
     return Curves(shares[0], *(np.concatenate(each) for each in others))
