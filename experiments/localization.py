@@ -75,7 +75,7 @@ def _curves(network: Network, images: np.ndarray, maps: np.ndarray, labels: np.n
     arrays = list(zip(*parts, strict=True))
     blocks = [
         localization.deletion_insertion(network.run.probabilities, *each, fill=network.run.mean)
-        for each in tqdm(arrays, f"{network.name}: deletion and insertion", unit=" blocks", disable=None)
+        for each in tqdm(arrays, f"{network.name}: deletion and insertion", unit=" blocks", leave=False, disable=None)
     ]
     shares, *others = zip(*blocks, strict=True)
     return Curves(shares[0], *(np.concatenate(each) for each in others))
