@@ -236,7 +236,7 @@ def page(folder: Path) -> str:
         try:
             report = read_report(path / "report.json")
         except ValueError as error:  # while a plan is at it, the next report may be the one that mends it
-            lines += [f"\n## {path.name}\n", f"{str(error).removeprefix(f'{folder}/')}."]
+            lines += _of_another_version(path.name, error, folder)
             continue
         if _has_control(report):
             ours, control = report["networks"]
@@ -254,31 +254,12 @@ def page(folder: Path) -> str:
         lines += [
             f"- **{claim}** ({', '.join(runs)}): {explained.get(claim, _UNEXPLAINED)}" for claim, runs in failed.items()
         ]
-    for file in comparisons:
-        try:
-            content = read_tradeoff(file)
-        except ValueError as error:
-            lines += [f"\n## {file.stem}\n", f"{str(error).removeprefix(f'{folder}/')}."]
-            continue
-        lines += [
-            f"\n## Arms and their control: {file.stem.removeprefix('tradeoff-')}\n",
-            f"{content['measured']}. By `{content['command']}`. [All numbers]({file.name}).\n",
-            f"![Effect and accuracy of each arm, less the control's]({file.stem}.png)\n",
-            arms_table(content),
-        ]
-    for file in counts:
-        try:
-            content = read_ownership(file)
-        except ValueError as error:
-            lines += [f"\n## {file.stem}\n", f"{str(error).removeprefix(f'{folder}/')}."]
-            continue
-        lines += [
-            f"\n## Filters that classes hold alone (section 4.4): {content['measured']}\n",
-            f"By `{content['command']}`. The paper's, over 20 models on CIFAR-10: 10 % of the filters a class alone, "
-            "and 10 % shared.\n",
-            f"![Filters of each class alone, and shared]({file.stem}.png)\n",
-            ownership_table(content),
-        ]
+    for section, files in ((_arms_section, comparisons), (_ownership_section, counts)):
+        for file in files:
+            try:
+                lines += section(file)
+            except ValueError as error:
+                lines += _of_another_version(file.stem, error, folder)
     if (claim := folder / "figures" / "convergence.json").is_file():
         content = json.loads(claim.read_text())
         lines += [
@@ -288,6 +269,31 @@ def page(folder: Path) -> str:
             numbers_table(content["numbers"]),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _of_another_version(title: str, error: ValueError, folder: Path) -> list[str]:
+    return [f"\n## {title}\n", f"{str(error).removeprefix(f'{folder}/')}."]
+
+
+def _arms_section(file: Path) -> list[str]:
+    content = read_tradeoff(file)
+    return [
+        f"\n## Arms and their control: {file.stem.removeprefix('tradeoff-')}\n",
+        f"{content['measured']}. By `{content['command']}`. [All numbers]({file.name}).\n",
+        f"![Effect and accuracy of each arm, less the control's]({file.stem}.png)\n",
+        arms_table(content),
+    ]
+
+
+def _ownership_section(file: Path) -> list[str]:
+    content = read_ownership(file)
+    return [
+        f"\n## Filters that classes hold alone (section 4.4): {content['measured']}\n",
+        f"By `{content['command']}`. The paper's, over 20 models on CIFAR-10: 10 % of the filters a class alone, "
+        "and 10 % shared.\n",
+        f"![Filters of each class alone, and shared]({file.stem}.png)\n",
+        ownership_table(content),
+    ]
 
 
 def numbers_table(numbers: dict[str, Any]) -> str:

@@ -10,12 +10,14 @@ from experiments.claims import Claim, Network, Picture
 from lsg_jax import gates, losses, metrics, plots
 from lsg_jax.analysis import specificity
 
+PARTS = ("all filters", "own filters only", "without own filters")
+
 
 def measure(networks: list[Network]) -> Claim:
     """Returns the later literature's measures of each network, and the same once its gate is tightened."""
     found = {network.name: numbers(network) for network in networks}
     bars = {
-        f"{name}, {gate}": {part: found[name][gate][part] for part in ("all filters", *PARTS)}
+        f"{name}, {gate}": {part: found[name][gate][part] for part in PARTS}
         for name in found
         for gate in ("gate", "tightened gate")
     }
@@ -39,9 +41,6 @@ def measure(networks: list[Network]) -> Claim:
             )
         },
     )
-
-
-PARTS = ("own filters only", "without own filters")
 
 
 def numbers(network: Network) -> dict[str, Any]:
