@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import logging
 import os
@@ -10,6 +11,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -24,12 +26,15 @@ from lsg_jax.training.folder import check_folder
 from lsg_jax.training.loop import Diverged, Interrupted, fit, fit_seeds
 
 THRESHOLD = 0.5
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _Options = TypeVar("_Options")
 
 
 def main(command: Callable[[], None]) -> None:
     """Runs a command; a ValueError or OSError becomes one line and exit status 2, a signal 130 or 143."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    for name in ("absl", "asyncio"):  # where Orbax writes the traceback of what it raises as well
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = partial(_unraisable, sys.unraisablehook)
     ours = logging.getLogger("lsg_jax")
     ours.setLevel(logging.INFO)
     ours.handlers = [logging.StreamHandler()]
@@ -47,8 +52,16 @@ def main(command: Callable[[], None]) -> None:
         _fail(f"JAX stopped ({lines[0]}); if another process has ended, repeat the command on all", status=1)
     except Diverged as error:
         _fail(str(error), status=1)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        _fail(f"{error}; make room and repeat the same command" if error.errno in _NO_ROOM else str(error))
+    except ValueError as error:
         _fail(str(error))
+
+
+def _unraisable(say: Callable[[Any], object], hidden: Any) -> None:
+    """Says nothing of Orbax's writers that outlive a save that failed: they report to an event loop that is gone."""
+    if str(hidden.exc_value) != "Event loop is closed":
+        say(hidden)
 
 
 def keep_programs() -> None:

@@ -4,7 +4,8 @@ import hashlib
 import os
 import platform
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -33,8 +34,20 @@ def publish(file: Path, write: Callable[[Path], object]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{secrets.token_hex(8)}.tmp")  # other hosts have the same process numbers
     try:
-        write(temporary)
-        os.replace(temporary, file)
+        with naming(file):
+            write(temporary)
+            os.replace(temporary, file)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Has an OSError name ``file``: the system's own, when a write fails, name none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(file)
         raise

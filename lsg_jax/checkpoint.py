@@ -4,7 +4,9 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import platform
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -95,13 +97,21 @@ class Checkpoints:
 
         ``test_accuracy`` is that of these very variables, None in the middle of an epoch. Without ``training`` the run
         can be opened but not trained on.
+
+        Raises OSError where it cannot be written.
         """
         self._accuracies[step] = test_accuracy
         run = run | {"test_accuracy": test_accuracy}
         items = {"variables": ocp.args.StandardSave(variables), "run": ocp.args.JsonSave(run)}
         if training is not None:
             items["training"] = ocp.args.StandardSave(training)
-        self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+        try:
+            with cache.naming(self._folder(step)):
+                self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+        except ValueError as error:  # tensorstore's word for what the system refused
+            if (code := re.search(r"os_error_code='(\d+)'", str(error))) is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(self._folder(step))) from error
         if jax.process_index() == 0:
             folder = self._folder(step)
             content = json.dumps(_digests(folder), indent=1) + "\n"

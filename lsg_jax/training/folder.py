@@ -3,19 +3,19 @@
 import fcntl
 import json
 import os
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
 from lsg_jax import cache
 from lsg_jax.checkpoint import Checkpoints, Damaged, describe
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
-from lsg_jax.training import parallel
+from lsg_jax.training import events, parallel
 
 
 class RunFolder:
@@ -103,17 +103,15 @@ class RunFolder:
         self.history.append(line)
 
     def _write(self, line: dict[str, Any]) -> None:
-        with (self.path / "metrics.jsonl").open("a") as stream:
+        file = self.path / "metrics.jsonl"
+        with cache.naming(file), file.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
-        for name, value in line.items():
-            if isinstance(value, float):
-                self._events.add_scalar(name, value, line["epoch"])
-        self._events.flush()
+        events.append(self._events, line["epoch"], {k: v for k, v in line.items() if isinstance(v, float)})
 
     @cached_property
-    def _events(self) -> SummaryWriter:
-        """Opened with the first line, so that nothing is added to a run that is finished."""
-        return self._stack.enter_context(SummaryWriter(str(self.path), purge_step=len(self.history)))
+    def _events(self) -> Path:
+        """The file that this process adds to; there is none where a finished run is repeated."""
+        return self.path / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
 
 
 def check_folder(config: Config, folder: Path) -> None:
