@@ -70,6 +70,7 @@ cli.main(lambda: cli.train(digits.DEFAULT, ""))
 
 def start(devices, *command, folder=None):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    flags += " --xla_backend_optimization_level=0"  # compiling takes longer than what is compiled
     environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": os.path.dirname(__file__)}
     return subprocess.Popen(
         [sys.executable, *map(str, command)],
