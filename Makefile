@@ -66,7 +66,7 @@ results-lambda: .venv/installed
 INIT ?=
 reproduce: .venv/installed
 	$(if $(INIT),.venv/bin/python -c "import lsg_jax; lsg_jax.import_torch('$(INIT)')")
-	for plan in cifar10 seeds digits-gates $(if $(INIT),finetune weights); do \
+	for plan in cifar10 scratch seeds digits-gates $(if $(INIT),finetune weights); do \
 		case $$plan in finetune|weights) init=--init=$(INIT);; *) init=;; esac; \
 		case $$plan in seeds|digits-gates) data=;; *) data="$(CIFAR10)";; esac; \
 		.venv/bin/python -m experiments.reproduce $$plan $$init $$data || exit; done

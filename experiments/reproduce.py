@@ -59,9 +59,16 @@ _GENTLE = "--gate-loss-weight=0.1"  # README, "Measured": chosen on held-out ima
 _TUNED = ("--learning-rate=0.02",)
 _LEARNED = ("--gate=learned", *_TUNED)
 _JOINT = ("--gate=learned", "--scheme=joint")
-_JOINT_COSTS = (*_JOINT, *_TUNED, "--silence-weight=0.5", "--complement-weight=0.1")
+_COSTS = ("--silence-weight=0.5", "--complement-weight=0.1")
 _HELD_OUT = ("--holdout=5000", "--train-examples=20000")
 _FROM_A_CHECKPOINT = ("finetune", "weights")
+_SCRATCH = (
+    Training("cifar10-none", 31, ("--gate=none",)),
+    Training("cifar10-learned", 31, ("--gate=learned", _GENTLE), "cifar10-none", attack_images=attacks.IMAGES),
+    Training("cifar10-fixed", 31, ("--gate=fixed", _GENTLE), "cifar10-none"),
+    Training("cifar10-joint", 31, (*_JOINT, _GENTLE), "cifar10-none"),
+    Training("cifar10-joint-costs", 31, (*_JOINT, _GENTLE, *_COSTS), "cifar10-none"),
+)
 PLANS = {
     "digits": Plan(
         "digits",
@@ -74,10 +81,7 @@ PLANS = {
     "cifar10": Plan(
         "cifar10",
         (
-            Training("cifar10-none", 31, ("--gate=none",)),
-            Training("cifar10-learned", 31, ("--gate=learned", _GENTLE), "cifar10-none", attack_images=attacks.IMAGES),
-            Training("cifar10-fixed", 31, ("--gate=fixed", _GENTLE), "cifar10-none"),
-            Training("cifar10-joint", 31, (*_JOINT, _GENTLE), "cifar10-none"),
+            *_SCRATCH,
             Training("cifar10-no-sparsity", 16, ("--gate=learned", _GENTLE, "--sparsity-weight=0")),
             Training("cifar10-none-longer", 10, ("--gate=none", *_TUNED), start="cifar10-none"),
             Training(
@@ -87,6 +91,7 @@ PLANS = {
             Training("alexnet-fixed", 31, ("--model=alexnet", "--gate=fixed", _GENTLE), "alexnet-none", cost=2.8),
         ),
     ),
+    "scratch": Plan("cifar10", _SCRATCH, summary="tradeoff"),
     "finetune": Plan(
         "cifar10",
         (
@@ -95,11 +100,11 @@ PLANS = {
             Training("finetune-silence", 10, (*_LEARNED, "--silence-weight=2"), "finetune-none"),
             Training("finetune-complement", 10, (*_LEARNED, "--complement-weight=1"), "finetune-none"),
             Training("finetune-both", 10, (*_LEARNED, "--silence-weight=2", "--complement-weight=1"), "finetune-none"),
-            Training("finetune-joint", 10, _JOINT_COSTS, "finetune-none"),
+            Training("finetune-joint", 10, (*_JOINT, *_TUNED, *_COSTS), "finetune-none"),
             *(
                 Training(f"finetune-{name}-seed{seed}", 10, (*options, f"--seed={seed}"))
                 for seed in (1, 2)
-                for name, options in (("none", ("--gate=none", *_TUNED)), ("joint", _JOINT_COSTS))
+                for name, options in (("none", ("--gate=none", *_TUNED)), ("joint", (*_JOINT, *_TUNED, *_COSTS)))
             ),
         ),
         summary="tradeoff",
@@ -154,8 +159,9 @@ class Options:
     """Which runs to make, and where."""
 
     plan: tyro.conf.Positional[str]
-    """digits, seeds (digits, six of each arm), digits-gates (twenty learned gates), cifar10 (from scratch), or,
-    from the weights of --init, finetune and weights (arms on held-out training images)."""
+    """digits, seeds (digits, six of each arm), digits-gates (twenty learned gates), cifar10 (from scratch), scratch
+    (its arms of 31 epochs, compared), or, from the weights of --init, finetune and weights (arms on held-out training
+    images)."""
     init: Path | None = None
     """For finetune and weights: the PyTorch checkpoint of a ResNet-20 to start from."""
     data_dir: Path | None = None

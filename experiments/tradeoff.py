@@ -79,6 +79,18 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
     return found
 
 
+def curves(arms: dict[str, dict[int, Network]]) -> list[list[str]]:
+    """Returns the arms that differ in one number alone, in its order: one list for each curve that they lie on."""
+    families: dict[tuple[Any, ...], dict[float, str]] = defaultdict(dict)
+    for arm, seeds in arms.items():
+        settings = _settings(next(iter(seeds.values())))
+        for name in ARM:
+            if isinstance(settings[name], float | int):
+                others = [settings[other] for other in ARM if other != name]
+                families[(name, *others)][settings[name]] = arm
+    return [[family[value] for value in sorted(family)] for family in families.values() if len(family) > 1]
+
+
 def _settings(network: Network) -> dict[str, Any]:
     """Returns a network's settings, without its weight of the sparsity term where that is the default for it."""
     config = network.run.config
@@ -103,7 +115,8 @@ def write(options: Options) -> None:
         raise ValueError(f"name a run and its control at least, got {len(options.runs)} folders")
     cli.check_json(options.output)
     networks = _open(options.runs, options.data_dir)
-    rows, measured = _measure(arms(networks))
+    found = arms(networks)
+    rows, measured = _measure(found)
     compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}
     effects = {row.effect: row.claim for row in rows if row.effect is not None}
     content = {
@@ -123,14 +136,15 @@ def write(options: Options) -> None:
     }
     cache.publish(options.output, partial(Path.write_text, data=claims.to_json(content)))
     differences = {
-        effect: {arm: found[claim].difference for arm, found in compared.items()} for effect, claim in effects.items()
+        effect: {arm: differs[claim].difference for arm, differs in compared.items()}
+        for effect, claim in effects.items()
     }
     accuracy = differences.pop("accuracy")
     picture = options.output.with_suffix(".png")
-    cli.save_figure(plots.tradeoff(accuracy, differences), picture)
-    for arm, found in compared.items():
+    cli.save_figure(plots.tradeoff(accuracy, differences, curves(found)), picture)
+    for arm, differs in compared.items():
         print(f"{arm}, {len(measured[arm])} seeds")
-        for claim, value in found.items():
+        for claim, value in differs.items():
             print(f"  {claim:68s}{value.mean.mean:8.4f}  difference {_range(value.difference)}")
     print(f"{options.output} and {picture} written")
 

@@ -274,12 +274,15 @@ def cluster_centers(centers: dict[str, tuple[np.ndarray, np.ndarray]], class_nam
     return figure
 
 
-def tradeoff(losses: dict[str, Interval], effects: dict[str, dict[str, Interval]]) -> Figure:
+def tradeoff(
+    losses: dict[str, Interval], effects: dict[str, dict[str, Interval]], curves: Sequence[Sequence[str]]
+) -> Figure:
     """Each effect of each arm over the accuracy that it costs, with confidence intervals where there are several seeds.
 
     Args:
       losses: by arm, the difference in accuracy from the control, in [-1, 1].
       effects: by effect and arm, the difference from the control.
+      curves: the arms that a line joins, one after another, for each line.
     """
     rows = -(-len(effects) // 2)
     figure = Figure(figsize=(9, 4 * rows + 0.12 * len(losses)), layout="constrained")
@@ -291,6 +294,9 @@ def tradeoff(losses: dict[str, Interval], effects: dict[str, dict[str, Interval]
     for axis, (effect, by_arm) in zip(axes, effects.items(), strict=False):
         axis.axhline(0, color="0.5", linewidth=0.8)
         axis.axvline(0, color="0.5", linewidth=0.8)
+        for curve in curves:
+            places = [(100 * losses[arm].mean, by_arm[arm].mean) for arm in curve]
+            axis.plot(*zip(*places, strict=True), color="0.6", linewidth=1, zorder=1)
         for arm, value in by_arm.items():
             loss, (color, marker) = losses[arm], marks[arm]
             axis.errorbar(

@@ -168,7 +168,7 @@ def test_the_start_must_be_the_same_but_for_a_tightened_gate(runs):
 def test_the_picture_has_each_arm_where_it_lies():
     losses = {"none": Interval(0, 0, 0), "learned": Interval(-0.01, -0.02, 0)}
     nan = float("nan")
-    figure = plots.tradeoff(losses, {"MIS": {"none": Interval(0.1, 0.1, 0.1), "learned": Interval(0.2, nan, nan)}})
+    figure = plots.tradeoff(losses, {"MIS": {"none": Interval(0.1, 0.1, 0.1), "learned": Interval(0.2, nan, nan)}}, [])
     axis, unused = figure.axes
     assert not unused.axison
     places = [container.lines[0].get_xydata()[0].tolist() for container in axis.containers]
@@ -178,6 +178,33 @@ def test_the_picture_has_each_arm_where_it_lies():
     across, down = axis.containers[1].lines[2]
     assert across.get_segments()[0][:, 0].tolist() == pytest.approx([-2, 0])
     assert down.get_segments()[0][:, 1].tolist() == pytest.approx([0.2, 0.2])
+
+
+def test_arms_that_differ_in_one_number_lie_on_a_curve(runs):
+    (network,) = claims.open_networks(runs / "lsg0", None, None)
+
+    def trained(gate="learned", **settings):
+        lsg = GateConfig(**{"silence_weight": 0.0, **settings})
+        config = dataclasses.replace(network.run.config, gate=gate, lsg=lsg).resolve(128, 10, 4)
+        return {0: dataclasses.replace(network, run=dataclasses.replace(network.run, config=config))}
+
+    arms = {
+        "none": trained("none"),
+        "fixed": trained("fixed"),
+        "strong": trained(silence_weight=2.0),
+        "learned": trained(),
+        "weak": trained(silence_weight=0.5),
+        "both": trained(silence_weight=2.0, complement_weight=1.0),
+    }
+    curves = tradeoff.curves(arms)
+    assert sorted(curves) == [["learned", "weak", "strong"], ["strong", "both"]]
+    figure = plots.tradeoff(
+        {arm: interval(np.array([-0.01 * index])) for index, arm in enumerate(arms)},
+        {"MIS": {arm: interval(np.array([float(index)])) for index, arm in enumerate(arms)}},
+        [["learned", "weak", "strong"]],
+    )
+    (line,) = [line for line in figure.axes[0].lines if len(line.get_xydata()) == 3]
+    np.testing.assert_allclose(line.get_xydata(), [(-3, 3), (-4, 4), (-2, 2)])
 
 
 def test_an_unfinished_run_and_a_wrong_output_are_refused(runs, tmp_path):
