@@ -86,7 +86,6 @@ def parse(options: type[_Options], description: str, default: Any = tyro.MISSING
                 description=description,
                 config=(tyro.conf.OmitArgPrefixes,),
             )
-        return _expanded(parsed)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
@@ -103,11 +102,12 @@ def parse(options: type[_Options], description: str, default: Any = tyro.MISSING
         message = re.sub(r"^(Value error |Error parsing \S+: |Unrecognized options )+|Required options ", "", message)
         message = re.sub(r"Missing from python -m \S+: ", r"missing option: ", message)
         _fail(f"{message}; see --help")
+    return _expanded(parsed)
 
 
 def _expanded(value: Any) -> Any:
     if isinstance(value, Path):
-        return value.expanduser()
+        return cache.expanded(value)
     if isinstance(value, tuple):
         return tuple(map(_expanded, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -138,7 +138,7 @@ def train(default: Config, description: str) -> None:
         check_folder(config, folder)
     if config.gate == "learned":
         print(f"a = {config.lsg.sparsity_weight:.4g}, s = {config.lsg.sparsity_target:g}; ", end="")
-        if all(config.path(epoch) == "std" for epoch in range(config.optimizer.epochs)):
+        if not config.gated_epochs():
             print("no epoch is gated, so the gate stays as it starts; ", end="")
     print(f"{len(dataset.train.labels)} training images, run folder {folder}", flush=True)
     histories = fit_seeds(config, dataset, folder, config.run.seeds) if several else [fit(config, dataset, folder)]

@@ -33,8 +33,9 @@ def measure(networks: list[Network]) -> Claim:
         "them (of a network without a gate: by the gate solved for Phi), and the share of the matrix above a "
         "threshold, as in the paper with the diagonal, whose entries are 1, and that of pairs, without it. C_IC "
         "averages it over pairs of filters among the m most activated by two different classes. Correlations of both "
-        "signs cancel in it, so that it may be near 0 in any network; the mean of absolute ones does not. The claim: "
-        "blocks along the diagonal, a lower curve and half the plain network's C_IC.",
+        "signs cancel in it, so that it may be near 0 in any network; the mean of absolute ones does not. A filter "
+        "that is among those of two classes counts with its correlation with itself, 1, but not in C_IC of different "
+        "filters. The claim: blocks along the diagonal, a lower curve and half the plain network's C_IC.",
         numbers | {"the paper's C_IC": paper.C_IC},
         {
             "correlation": Picture(
@@ -56,7 +57,7 @@ def measure(networks: list[Network]) -> Claim:
 
 
 def inter_class(network: Network) -> dict[str, float]:
-    """Returns C_IC, that of absolute correlations, and m: the paper's, but at most as many as a class can have."""
+    """Returns C_IC, its two variants, and m: the paper's, but at most as many as a class can have."""
     filters = paper.FILTERS_PER_CLASS.get(network.run.config.model, 6)
     filters = max(1, min(filters, len(network.correlation) // len(network.run.class_names)))
 
@@ -65,6 +66,7 @@ def inter_class(network: Network) -> dict[str, float]:
 
     return {
         "C_IC": over(network.correlation),
+        "C_IC of different filters": over(np.where(np.eye(len(network.correlation)), 0, network.correlation)),
         "C_IC of absolute correlations": over(np.abs(network.correlation)),
         "filters a class (m)": filters,
     }

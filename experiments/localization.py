@@ -28,11 +28,16 @@ def measure(networks: list[Network]) -> Claim:
         maps = _maps(network, images, labels)
         found = _curves(network, images, maps, labels)
         curves[network.name] = found
+        areas = {"deletion area": found.deletion_area.mean(), "insertion area": found.insertion_area.mean()}
+        whole = found.insertion[:, -1].mean()
+        mass = localization.mass_area(maps)
         numbers[network.name] = {
-            "deletion area": float(found.deletion_area.mean()),
-            "insertion area": float(found.insertion_area.mean()),
-            "area of 90 % of the map": float(np.nanmean(localization.mass_area(maps))),
+            **{name: float(area) for name, area in areas.items()},
+            "probability of the whole image": float(whole),
+            **{f"{name}, relative": float(area / whole) for name, area in areas.items()},
+            "area of 90 % of the map": float(np.nanmean(mass)),
             "images": len(images),
+            "maps with nothing positive, left out of that area": int(np.isnan(mass).sum()),
         }
     return Claim(
         "localization",
@@ -40,8 +45,9 @@ def measure(networks: list[Network]) -> Claim:
         "Maps of the true class, enlarged bilinearly, each on its own scale. Of each class the example is the image "
         "whose probability, averaged over the networks, is nearest the median among those that all classify correctly. "
         f"Beside them, over the first {len(images)} test images: the class's probability while pixels are removed in "
-        "the order of the map and replaced by the mean pixel (deletion: less is better), or inserted (more is better), "
-        "and the share of the image that holds 90 % of the map's positive part.",
+        "the order of the map and replaced by the mean pixel (deletion: less is better), or inserted (more is better). "
+        "An area grows with the network's confidence, so that networks are compared by it relative to the probability "
+        "of the whole image. And the share of the image that holds 90 % of the map's positive part.",
         numbers,
         {
             "localization": Picture(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from experiments import claims, cli
 from experiments.claims import Claim, Network, Picture
 from lsg_jax import plots
@@ -12,7 +14,7 @@ MASKED = ((0,), (0, 5))
 
 def measure(networks: list[Network]) -> Claim:
     """Returns the confusion matrices of each network without the filters of class 0, and of classes 0 and 5."""
-    names, pictures = networks[0].run.class_names, {}
+    names, pictures, titles = networks[0].run.class_names, {}, {}
     numbers: dict[str, Any] = {}
     for network in networks:
         numbers[network.name] = {}
@@ -21,13 +23,17 @@ def measure(networks: list[Network]) -> Claim:
                 network.features, network.labels, *network.linear, network.gate, classes, cli.THRESHOLD
             )
             title = f"without filters of {', '.join(names[each] for each in classes)}"
+            lost = found.recall_before - found.recall_after
+            others = [label for label in np.flatnonzero(found.images) if label not in classes]
+            by_class = {f"recall lost by {names[label]}": float(lost[label]) for label in classes}
             pictures[f"{network.name}, {title}"] = found.confusion_after
+            titles[f"{network.name}, {title}\n{_listed(by_class)}"] = found.confusion_after
             numbers[network.name][title] = {
                 "filters removed": int(found.removed.sum()),
-                "recall of these classes before": float(found.recall_before[list(classes)].mean()),
-                "recall of these classes after": float(found.recall_after[list(classes)].mean()),
+                **by_class,
                 "recall lost by these classes": float(found.masked_loss),
                 "recall lost by the others": float(found.other_loss),
+                "most recall lost by another": float(lost[others].max()),
             }
     return Claim(
         "masking",
@@ -35,17 +41,21 @@ def measure(networks: list[Network]) -> Claim:
         f"Rows are true classes, columns predictions. The filters with G > {cli.THRESHOLD} for the classes named are "
         "set to 0 before the linear layer; a network trained without a gate is masked by the gate solved for Phi. The "
         "claim holds where the row of a removed class empties and the other rows stay, and where a plain network's row "
-        "does not: compare the recall lost.",
+        "does not: compare the recall lost, and the filters removed for it.",
         numbers,
         {
             "masking": Picture(
-                plots.confusion_matrices(pictures, names),
+                plots.confusion_matrices(titles, names),
                 "Shares of each true class in percent. Look for rows that empty: those of the removed classes should, "
                 "and no other.",
                 pictures,
             )
         },
     )
+
+
+def _listed(numbers: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in numbers.items())
 
 
 if __name__ == "__main__":

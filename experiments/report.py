@@ -24,6 +24,7 @@ from experiments import (
     gates,
     localization,
     masking,
+    results,
     similarity,
     specificity,
     summarize,
@@ -97,6 +98,7 @@ class Options:
 def content_of(networks: list[Network], found: list[Claim]) -> dict[str, Any]:
     """Returns what report.json holds."""
     return {
+        "version": results.VERSION,
         "networks": [network.name for network in networks],
         "trained": {
             network.name: {"model": network.run.config.model, "gate": network.run.config.gate} for network in networks

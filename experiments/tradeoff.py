@@ -120,6 +120,7 @@ def write(options: Options) -> None:
     compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}
     effects = {row.effect: row.claim for row in rows if row.effect is not None}
     content = {
+        "version": results.VERSION,
         "command": shlex.join(["python", "-m", "experiments.tradeoff", *map(str, options.runs)]),
         "measured": _measured_on(networks[0]),
         "environment": environment(),
@@ -130,7 +131,7 @@ def write(options: Options) -> None:
         "claims": {row.claim: row.paper for row in rows},
         "effects": effects,
         "arms": {
-            arm: {row.claim: _describe(row, seeds, measured["none"], compared[arm][row.claim]) for row in rows}
+            arm: {row.claim: _describe(row, seeds, compared[arm][row.claim]) for row in rows}
             for arm, seeds in measured.items()
         },
     }
@@ -189,16 +190,21 @@ def _measured_on(network: Network) -> str:
     return f"{config.model} on {config.data.dataset}, {config.optimizer.epochs} epochs{few} {start}; on {images}"
 
 
-def _describe(
-    row: Row, seeds: dict[int, dict[str, float]], controls: dict[int, dict[str, float]], compared: Compared
-) -> dict[str, Any]:
-    values = {seed: numbers[row.claim] for seed, numbers in seeds.items()}
+def _describe(row: Row, seeds: dict[int, dict[str, float]], compared: Compared) -> dict[str, Any]:
     return {
-        "by seed": values,
+        "by seed": {seed: numbers[row.claim] for seed, numbers in seeds.items()},
         "mean": compared.mean._asdict(),
         "difference": compared.difference._asdict(),
-        "holds": [row.holds(value, controls[seed][row.claim]) for seed, value in values.items()],
+        "holds": holds(row, compared),
     }
+
+
+def holds(row: Row, compared: Compared) -> bool | None:
+    """Tells whether a claim holds: at both ends of the interval of the difference, or at neither; None in between."""
+    control = compared.mean.mean - compared.difference.mean
+    differences = [end for end in compared.difference[1:] if np.isfinite(end)] or [compared.difference.mean]
+    told = {row.holds(control + difference, control) for difference in differences}
+    return told.pop() if len(told) == 1 else None
 
 
 def _range(value: Interval) -> str:

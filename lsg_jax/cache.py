@@ -15,6 +15,14 @@ def folder() -> Path:
     return (chosen if chosen.is_absolute() else Path("~/.cache").expanduser()) / "lsg_jax"
 
 
+def expanded(path: str | Path) -> Path:
+    """Returns a path with ~ or ~USER for the user's home. Raises ValueError where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: there is no home folder of that name") from error
+
+
 def processor() -> str:
     """Returns a name of this processor's instruction set: what is compiled for one must not run on another."""
     try:

@@ -28,12 +28,16 @@ from lsg_jax.data import Dataset, normalize
 # Of what a checkpoint means; 1 had other strided convolutions (XLA's 'SAME'), and did not say so.
 _FORMAT = 2
 _DIGESTS = "digests.json"
-_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+_PACKAGES = ("lsg-jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 _BATCH = 500
 
 
 class Damaged(ValueError):
     """A checkpoint that cannot be read, or does not hold what was saved."""
+
+
+class Incomplete(Damaged):
+    """A checkpoint without digests: its process was killed right after it was saved, or they were removed."""
 
 
 class Checkpoints:
@@ -146,7 +150,7 @@ class Checkpoints:
         if (found := run.get("format", 1)) != _FORMAT:
             raise ValueError(
                 f"checkpoint {self._folder(step)} is of format {found}, and this version reads format {_FORMAT}; train "
-                "it again, or use the version that wrote it"
+                f"it again, or use lsg-jax {run.get('environment', {}).get('lsg-jax', 'of the time it was written')}"
             )
         return run
 
@@ -167,24 +171,27 @@ class Checkpoints:
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             return {name: restored[name] for name in items}
-        except PermissionError:
-            raise
-        except Exception as error:  # a damaged file surfaces as any of a dozen types
+        except (OSError, MemoryError) as error:
+            if not isinstance(error, FileNotFoundError):
+                raise
+            raise self._damaged(step, "a part of it is missing") from error
+        except Exception as error:  # another structure or version surfaces as any of a dozen types
             raise self._damaged(step, type(error).__name__) from error
 
     def _verify(self, step: int) -> None:
         """Raises Damaged where a file is not as it was saved: given one, Orbax leaves failing readers behind.
 
-        Checkpoints of earlier versions, and one whose process was killed right after it was saved, have no digests.
+        Files that others put beside them do not count.
         """
         folder = self._folder(step)
         if not (folder / _DIGESTS).is_file():
-            return
+            raise Incomplete(f"checkpoint {folder} is incomplete ({_DIGESTS} is missing)")
         try:
-            saved = json.loads((folder / _DIGESTS).read_text())
-        except ValueError as error:
+            saved = dict(json.loads((folder / _DIGESTS).read_text()))
+        except (ValueError, TypeError) as error:
             raise self._damaged(step, f"{_DIGESTS} is not as it was saved") from error
-        if different := sorted(name for name, _ in saved.items() ^ _digests(folder).items()):
+        found = _digests(folder)
+        if different := sorted(name for name in saved if saved[name] != found.get(name)):
             raise self._damaged(step, f"{different[0]} is not as it was saved")
 
     def _damaged(self, step: int, reason: str) -> Damaged:
@@ -342,7 +349,7 @@ def save_run(run: Run, path: str | Path) -> None:
       FileExistsError: where there is something at ``path`` already.
       OSError: where it cannot be written.
     """
-    path = Path(path).expanduser()
+    path = cache.expanded(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already; remove it or choose another folder")
     config = replace(run.config, data=replace(run.config.data, data_dir=None), run=OutputConfig())
@@ -375,7 +382,7 @@ def load_run(path: str | Path) -> Run:
       Damaged: a ValueError, where the checkpoint is not what was saved; the message names it and the one before it.
       ValueError: where it was written by another version.
     """
-    path = Path(path).expanduser()
+    path = cache.expanded(path)
     one = path.name.isdigit() and path.parent.name == "checkpoints"
     folder, wanted = (path.parent, int(path.name)) if one else (path / "checkpoints", None)
     if not path.exists():
@@ -384,8 +391,8 @@ def load_run(path: str | Path) -> Run:
         raise FileNotFoundError(f"{path} is not a run folder: it has no checkpoints; train one, or name another")
     checkpoints = Checkpoints(folder, read_only=True)
     try:
-        steps = checkpoints.steps if wanted is None else [wanted]
-        if not steps or not (folder / str(steps[0])).is_dir():
+        steps = [step for step in checkpoints.steps if wanted is None or step <= wanted]
+        if not steps or wanted not in (None, steps[0]):
             raise FileNotFoundError(f"{path} holds no complete checkpoint")
         step = steps[0]
         run = checkpoints.describe(step)

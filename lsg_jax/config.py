@@ -18,6 +18,7 @@ _ONLY_WITH = {
     "shared_filters": "fixed",
 }
 SCHEMES = ("alternate", "joint")
+_MOST_SEEDS = 1000  # as one program
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Config:
             ("seeds", self.run.seeds, 1),
         ):
             _require(value >= least, name, value, f"a whole number of at least {least}")
+        _require(self.run.seeds <= _MOST_SEEDS, "seeds", self.run.seeds, f"at most {_MOST_SEEDS}")
         _require(self.seed + self.run.seeds <= 2**32, "seed", self.seed, "a whole number below 2**32")
         examples = self.data.train_examples
         _require(examples is None or examples >= 1, "train-examples", examples, "a whole number of at least 1")
@@ -177,6 +179,8 @@ class Config:
         """
         batch_size = self.optimizer.batch_size
         _require(batch_size <= num_examples, "batch-size", batch_size, f"at most the {num_examples} training examples")
+        epochs, steps = self.optimizer.epochs, num_examples // batch_size
+        _require(epochs * steps < 2**31, "epochs", epochs, f"fewer than 2**31 steps in all, {steps} an epoch")
         target = float(num_filters if self.lsg.sparsity_target is None else self.lsg.sparsity_target)
         most = num_classes * num_filters
         _require(num_filters <= target <= most, "sparsity-target", target, f"in [K, C K] = [{num_filters}, {most}]")
@@ -191,8 +195,9 @@ class Config:
         if weight is None and self.gate != "learned":
             weight = 0.0
         elif weight is None:
-            steps = self.gated_epochs() * (num_examples // batch_size)
-            weight = schedule.sparsity_weight(steps, self.lsg.gate_learning_rate, self.lsg.gate_loss_weight)
+            weight = schedule.sparsity_weight(
+                self.gated_epochs() * steps, self.lsg.gate_learning_rate, self.lsg.gate_loss_weight
+            )
         lsg = dataclasses.replace(self.lsg, sparsity_weight=weight, sparsity_target=target, shared_filters=shared)
         return dataclasses.replace(self, lsg=lsg)
 
@@ -221,7 +226,10 @@ class Config:
 
     def gated_epochs(self) -> int:
         """Returns how many epochs take the LSG path; where G is learned they update it."""
-        return sum(self.path(epoch) != "std" for epoch in range(self.optimizer.epochs))
+        epochs = range(self.optimizer.epochs)
+        if self.gate == "none" or self.scheme == "joint":
+            return 0 if self.gate == "none" else len(epochs)
+        return len(epochs[self.lsg.phase :: self.lsg.period])
 
     def to_json(self) -> dict[str, Any]:
         """Returns nested dictionaries of plain values; ``from_json`` is the inverse."""

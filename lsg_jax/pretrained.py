@@ -62,7 +62,7 @@ def read(path: str | Path) -> Pretrained:
       OSError: where the file is missing or cannot be read.
       ValueError: where it is not such a network, or PyTorch is needed and missing; the message names file and tensor.
     """
-    path = Path(path).expanduser()
+    path = cache.expanded(path)
     tensors = _tensors(path)
     blocks = 1
     while f"layer1.{blocks}.conv1.weight" in tensors:
@@ -114,7 +114,7 @@ def export_torch(run: Run, path: str | Path) -> None:
       OSError: where the file cannot be written.
       ValueError: where the model is no residual network, or PyTorch is needed and missing.
     """
-    path = Path(path).expanduser()
+    path = cache.expanded(path)
     _check_suffix(path)
     model = models.create(run.config.model, len(run.class_names))
     if not isinstance(model, ResNet):

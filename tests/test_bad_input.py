@@ -14,6 +14,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -39,6 +40,10 @@ from lsg_jax.config import Config
 TRAINING = [
     ("--epochs=0", "--epochs must be a whole number of at least 1, got 0"),
     ("--epochs=-3", "at least 1, got -3"),
+    ("--epochs=1000000000000", "--epochs must be fewer than 2**31 steps in all, 22 an epoch, got 1000000000000"),
+    ("--seeds=4000000000", "--seeds must be at most 1000, got 4000000000"),
+    ("--model=resnet600000002", "unknown model 'resnet600000002'"),
+    ("--output=~nosuchuser/run", "~nosuchuser/run: there is no home folder of that name"),
     ("--epochs=1.5", "--epochs must be a whole number, got '1.5'"),
     ("--epochs=many", "--epochs must be a whole number, got 'many'"),
     ("--epochs=", "--epochs must be a whole number, got"),
@@ -158,7 +163,7 @@ COMMANDS = [
     ("summarize", "{tmp}/nothing --name=x", "there is no run folder"),
     ("summarize", "{tmp}/a_run {tmp}/a_run --name=x", "a run is named twice"),
     ("summarize", "{tmp}/a_run --name=x --by colour", "--by knows no setting 'colour'"),
-    ("reproduce", "everything", "choose one of: digits, cifar10, finetune, seeds, digits-gates, weights"),
+    ("reproduce", "everything", "choose one of: digits, cifar10, scratch, finetune, seeds, digits-gates, weights"),
     ("reproduce", "finetune", "--init goes with the plans finetune and weights, and only with them; got finetune and"),
     ("reproduce", "digits --init=w.th", "and only with them; got digits and w.th"),
 ]
@@ -203,6 +208,19 @@ FUNCTIONS = {
     "data.load: none left": (lambda: data.load("digits", train_examples=1437, holdout=1), r"\[1, 1436\]"),
     "Config: unknown field": (lambda: Config.from_json({"colour": "red"}), "not a configuration of this version"),
     "phi: shapes": (lambda: metrics.phi(FEATURES, LABELS, KERNEL.T, BIAS, sparsity_weight=1, sparsity_target=4), "4"),
+    "phi: nan": (
+        lambda: metrics.phi(FEATURES * np.nan, LABELS, KERNEL, BIAS, sparsity_weight=1, sparsity_target=4),
+        "features must be finite, got nan",
+    ),
+    "phi: label": (
+        lambda: metrics.phi(FEATURES, LABELS + 1, KERNEL, BIAS, sparsity_weight=1, sparsity_target=4),
+        r"labels must lie in \[0, 2\], got 1 to 3",
+    ),
+    "phi: negative label": (
+        lambda: metrics.phi(FEATURES, LABELS - 1, KERNEL, BIAS, sparsity_weight=1, sparsity_target=4),
+        r"got -1 to 1",
+    ),
+    "load_run: user": (lambda: lsg_jax.load_run("~nosuchuser/run"), "no home folder of that name"),
     "phi: gate": (
         lambda: metrics.phi(
             FEATURES, LABELS, KERNEL, BIAS, sparsity_weight=1, sparsity_target=4, gate=jnp.ones((1, 4))
@@ -276,6 +294,14 @@ FUNCTIONS = {
     "class_activation_maps: classes": (
         lambda: localization.class_activation_maps(np.ones((6, 2, 2, 4)), KERNEL, LABELS[:2], (8, 8)),
         r"\(2,\)",
+    ),
+    "one_pixel: label": (
+        lambda: attacks.one_pixel(uniform, IMAGES, LABELS + 1, jax.random.key(0)),
+        r"labels must lie in \[0, 2\], got 1 to 3",
+    ),
+    "local_search: images": (
+        lambda: attacks.local_search(uniform, IMAGES / 255, LABELS, jax.random.key(0)),
+        "images must be uint8",
     ),
     "one_pixel: population": (lambda: attack(population=2), "got 2"),
     "one_pixel: generations": (lambda: attack(generations=-1), "-1"),

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html.parser
+import itertools
 import json
 import shutil
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from experiments import (
     attacks,
@@ -134,7 +135,11 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     found = {each.name: {"numbers": each.numbers} for each in (measure(networks) for measure in report.MEASURES)}
     found["similarity"]["numbers"]["learned"]["true positives"]["share on the diagonal"] = float("nan")
     trained = {name: {"model": "tiny", "gate": name} for name in ("learned", "none")}
-    file.write_text(claims.to_json({"networks": ["learned", "none"], "trained": trained, "claims": found}))
+    file.write_text(
+        claims.to_json(
+            {"version": results.VERSION, "networks": ["learned", "none"], "trained": trained, "claims": found}
+        )
+    )
     claims.write(convergence.measure(networks), tmp_path / "figures")
     results.write(results.Options(tmp_path))
     page = (tmp_path / "README.md").read_text()
@@ -185,8 +190,15 @@ def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatc
     classifier = run.params["classifier"]
     features = np.where(removed, 0, run.features(dataset.test.images))
     predicted = (features @ classifier["kernel"] + classifier["bias"]).argmax(1)
-    recall = np.mean(predicted[dataset.test.labels == 0] == 0)
-    assert numbers["learned"]["without filters of 0"]["recall of these classes after"] == pytest.approx(recall)
+    before = run.logits(dataset.test.images).argmax(1)
+    lost = [
+        np.mean(before[chosen] == label) - np.mean(predicted[chosen] == label)
+        for label in range(10)
+        for chosen in [dataset.test.labels == label]
+    ]
+    found = numbers["learned"]["without filters of 0"]
+    assert found["recall lost by 0"] == found["recall lost by these classes"] == pytest.approx(lost[0])
+    assert found["most recall lost by another"] == pytest.approx(max(lost[1:]))
     assert "filters removed" in capsys.readouterr().out
 
 
@@ -305,6 +317,20 @@ def test_the_reported_numbers_are_numpys(runs):
     for threshold in (0.1, 0.3, 0.5):
         assert found[f"share of pairs above {threshold}"] == pytest.approx(np.mean(pairs > threshold))
         assert found[f"share above {threshold}"] == pytest.approx(np.mean(products > threshold))
+    size = found["filters a class (m)"]
+    groups = [np.argsort(-features[labels == c].mean(0), kind="stable")[:size] for c in range(10)]
+    between = [
+        products[k, j] * (k != j)
+        for a, b in itertools.permutations(range(10), 2)
+        for k, j in itertools.product(groups[a], groups[b])
+    ]
+    assert found["C_IC of different filters"] == pytest.approx(np.mean(between), abs=1e-6)
+
+    found = localization.measure([network]).numbers["learned"]
+    sure = softmax(network.logits[: found["images"]], axis=1)[range(found["images"]), labels[: found["images"]]]
+    assert found["probability of the whole image"] == pytest.approx(sure.mean(), rel=1e-4)
+    for name in ("deletion area", "insertion area"):
+        assert found[f"{name}, relative"] == pytest.approx(found[name] / sure.mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize(("model", "filters"), [("resnet20", 6), ("alexnet", 25)])
@@ -371,11 +397,10 @@ def test_other_versions_files_of_results_are_named(runs, tmp_path):
     (tmp_path / "runs" / "learned" / "report.json").write_text('{"networks": ["a", "b"], "claims": {}}')
     (tmp_path / "ownership-x.json").write_text("null")
     page = results.page(tmp_path)
-    assert "\nownership-x.json was written by another version (command is missing); make it again.\n" in page
-    assert "\ntradeoff-x.json was written by another version (arms is missing); make it again.\n" in page
-    assert "\nruns/learned/report.json was written by another version (trained is missing); make it again.\n" in page
+    for file in ("ownership-x.json", "tradeoff-x.json", "runs/learned/report.json"):
+        assert f"\n{file} was not written by this version; make it again.\n" in page
     for name in ("learned", "tradeoff-x", "effects-x"):
-        with pytest.raises(ValueError, match="was written by another version"):
+        with pytest.raises(ValueError, match="was not written by this version"):
             results.readme_table(tmp_path, name)
 
 

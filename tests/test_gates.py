@@ -131,11 +131,12 @@ def test_projection_moves_many_gates_at_once_in_each_dtype(dtype, compiled):
         )
 
 
-def test_projection_keeps_a_degenerate_column():
-    gate = jnp.asarray([[1.0, 1.0, 1.0], [0.5, 0.25, 0.5]])
-    step = jnp.asarray([[-2.0, -0.5, jnp.nan], [-2.0, 0.0, 0.0]])
+def test_projection_keeps_a_degenerate_column_and_hides_nothing_that_is_not_finite():
+    gate = jnp.asarray([[1.0, 1.0, 1.0, 1.0], [0.5, 0.25, 0.5, 0.5]])
+    step = jnp.asarray([[-2.0, -0.5, jnp.nan, jnp.inf], [-2.0, 0.0, 0.0, 0.0]])
     updates, _ = gates.projection().update(step, optax.EmptyState(), gate)
-    np.testing.assert_allclose(optax.apply_updates(gate, updates), [[1, 1, 1], [0.5, 0.5, 0.5]])
+    nan = np.nan
+    np.testing.assert_allclose(optax.apply_updates(gate, updates), [[1, 1, nan, nan], [0.5, 0.5, nan, nan]])
 
 
 def test_projection_needs_params():

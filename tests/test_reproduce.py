@@ -41,7 +41,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     def command(name, *arguments):
         asked.append(name)
         if name == "report":  # its own tests are elsewhere
-            reported = {"networks": ["second", "first"], "trained": {}, "claims": {}}
+            reported = {"version": results.VERSION, "networks": ["second", "first"], "trained": {}, "claims": {}}
             reported["trained"] = {name: {"model": "x", "gate": "none"} for name in reported["networks"]}
             (arguments[0] / "report.json").write_text(json.dumps(reported))
         elif name == "publish":
@@ -51,6 +51,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
         elif name == "tradeoff":
             assert list(arguments[:2]) == [tmp_path / "results" / "runs" / name for name in ("first", "second")]
             content = {
+                "version": results.VERSION,
                 "command": "x",
                 "measured": "x",
                 "claims": {},

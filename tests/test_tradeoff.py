@@ -10,7 +10,7 @@ import pytest
 
 from experiments import claims, results, summarize, tradeoff
 from lsg_jax import data, load_run, plots, save_run
-from lsg_jax.analysis.comparison import Interval, compare, interval
+from lsg_jax.analysis.comparison import Compared, Interval, compare, interval
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
 from lsg_jax.training import loop
 
@@ -90,15 +90,16 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     ours, theirs = (each.run.history[-1]["test_accuracy"] for each in (network, control))
     accuracy = numbers["learned, silence-weight 2"][claim]
     assert accuracy["difference"] == {"mean": pytest.approx(ours - theirs, abs=1e-9), "low": None, "high": None}
-    assert accuracy["holds"] == [ours >= theirs - 0.005]
+    assert accuracy["holds"] == (ours >= theirs - 0.005)
     assert written["claims"][claim] == "0.9062 against 0.9046"
     silent = results.arms_table(written).splitlines()[2].split(" | ")[-1]
-    assert silent == f"{ours:.4f}, {int(ours >= theirs - 0.005)} of 1 |"
+    assert silent == f"{ours:.4f}, {'yes' if ours >= theirs - 0.005 else 'no'} |"
     both = [load_run(runs / name).history[-1]["test_accuracy"] for name in ("plain0", "plain1")]
     row = results.arms_table(written).splitlines()[2]
     assert f"| {np.mean(both):.4f} ± {np.std(both, ddof=1):.4f} |" in row
     low, high = (numbers["learned"][claim]["difference"][end] for end in ("low", "high"))
-    assert f" of 2 ({low:+.4f} to {high:+.4f}) |" in row
+    told = "yes" if low >= -0.005 else "no" if high < -0.005 else "cannot tell"
+    assert f", {told} ({low:+.4f} to {high:+.4f}) |" in row
     assert written["measured"] == "tiny on digits, 2 epochs of 128 images from scratch; on the 360 test images"
     short = results.effects_table(written).splitlines()
     assert short[0].startswith("| arm | accuracy | C_IC | ")
@@ -178,6 +179,19 @@ def test_the_picture_has_each_arm_where_it_lies():
     across, down = axis.containers[1].lines[2]
     assert across.get_segments()[0][:, 0].tolist() == pytest.approx([-2, 0])
     assert down.get_segments()[0][:, 1].tolist() == pytest.approx([0.2, 0.2])
+
+
+def test_a_claim_holds_where_both_ends_of_its_interval_say_so():
+    row = results.Row("more than half a point below", "", (), lambda ours, control: ours >= control - 0.005)
+
+    def holds(mean, low, high):
+        return tradeoff.holds(row, Compared(Interval(0.9 + mean, 0, 1), Interval(mean, low, high)))
+
+    assert holds(-0.001, -0.004, 0.002) is True
+    assert holds(-0.009, -0.012, -0.006) is False
+    assert holds(-0.004, -0.006, -0.002) is None
+    nan = float("nan")
+    assert (holds(-0.004, nan, nan), holds(-0.006, nan, nan)) == (True, False)
 
 
 def test_arms_that_differ_in_one_number_lie_on_a_curve(runs):

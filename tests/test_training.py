@@ -1,6 +1,8 @@
 """Costs and steps against NumPy, the alternation, and a run that is stopped and resumed."""
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import multiprocessing
@@ -684,6 +686,69 @@ def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(whole_run, tm
     with pytest.raises(ValueError, match="holds no checkpoint that can be read; choose another --output"):
         loop.fit(config, dataset, tmp_path / "cut")
     assert len(list((tmp_path / "cut" / "checkpoints").iterdir())) > 2
+
+
+def test_a_checkpoint_without_digests_is_incomplete_and_what_others_put_there_does_not_count(
+    whole_run, tmp_path, capsys
+):
+    folder, whole = whole_run
+    shutil.copytree(folder, tmp_path / "cut")
+    steps = tmp_path / "cut" / "checkpoints"
+    (steps / "9" / ".DS_Store").write_text("x")
+    (steps / "12" / "digests.json").unlink()
+    with pytest.raises(checkpoint.Damaged, match=r"12 is incomplete \(digests.json is missing\); open .*/9 instead"):
+        load_run(tmp_path / "cut")
+    with pytest.raises(checkpoint.Damaged, match=r"12 is incomplete .*; open .*/9 instead"):
+        load_run(steps / "12")
+    capsys.readouterr()
+    assert without_times(loop.fit(*tiny_run(), tmp_path / "cut")) == without_times(whole)
+    assert "checkpoints/12 is incomplete" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "cut" / "damaged").iterdir()] == ["12-1"]
+
+
+def test_a_first_checkpoint_that_was_cut_short_is_no_obstacle(whole_run, tmp_path):
+    shutil.copytree(whole_run[0], tmp_path / "cut")
+    for step in (tmp_path / "cut" / "checkpoints").iterdir():
+        if step.name != "3":
+            shutil.rmtree(step)
+    with contextlib.suppress(FileNotFoundError):
+        (tmp_path / "cut" / "checkpoints" / "3" / "digests.json").unlink()
+    assert without_times(loop.fit(*tiny_run(), tmp_path / "cut")) == without_times(whole_run[1])
+
+
+def test_nothing_is_written_for_a_configuration_that_does_not_fit(tmp_path):
+    config, dataset = tiny_run()
+    loose = dataclasses.replace(config, lsg=dataclasses.replace(config.lsg, sparsity_weight=None))
+    with pytest.raises(ValueError, match="not resolved"):
+        loop.fit(loose, dataset, tmp_path / "run")
+    few = dataset._replace(
+        train=dataset.train._replace(images=dataset.train.images[:9], labels=dataset.train.labels[:9])
+    )
+    with pytest.raises(ValueError, match="--batch-size must be at most the 9 training examples, got 64"):
+        loop.fit(config, few, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gradient_of_the_gate_that_is_not_finite_is_noticed(tmp_path):
+    config, dataset = tiny_run()
+    config = dataclasses.replace(config, lsg=dataclasses.replace(config.lsg, gate_learning_rate=3e38))
+    with pytest.raises(loop.Diverged, match=r" not finite in epoch 2 \(lsg\)"):
+        loop.fit(config, dataset, tmp_path)
+    assert len(load_run(tmp_path).history) == 1
+
+
+def test_gated_epochs_are_those_whose_path_is(tmp_path):
+    for gate, scheme, period, phase, epochs in itertools.product(
+        ("none", "learned"), ("alternate", "joint"), (1, 2, 3), (0, 1, 2), (1, 2, 3, 4, 7)
+    ):
+        if phase < period:
+            config = Config(
+                gate=gate,
+                scheme=scheme,
+                optimizer=OptimizerConfig(epochs=epochs),
+                lsg=GateConfig(period=period, phase=phase),
+            )
+            assert config.gated_epochs() == sum(config.path(epoch) != "std" for epoch in range(epochs))
 
 
 def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):

@@ -7,8 +7,8 @@ image. Its random choices depend on the key and its position alone: a larger bud
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from functools import partial, wraps
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,27 @@ class _Search(NamedTuple):
     rounds: jax.Array
 
 
+def _checked(attack: Callable[..., Attack]) -> Callable[..., Attack]:
+    """Checks images and labels before an attack is traced, when what they hold can be seen."""
+
+    @wraps(attack)
+    def checked(
+        probabilities: Probabilities, images: jax.Array, labels: jax.Array, key: jax.Array, **options: Any
+    ) -> Attack:
+        if images.ndim != 4 or images.dtype != jnp.uint8 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"images must be uint8[N, H, W, channels] and labels i[N], got {images.dtype}{images.shape} "
+                f"and {labels.dtype}{labels.shape}"
+            )
+        classes = jax.eval_shape(lambda block: probabilities(_scaled(block)), images).shape[1]
+        if len(labels) and not 0 <= np.min(labels) <= np.max(labels) < classes:
+            raise ValueError(f"labels must lie in [0, {classes - 1}], got {np.min(labels)} to {np.max(labels)}")
+        return attack(probabilities, images, labels, key, **options)
+
+    return checked
+
+
+@_checked
 @partial(jax.jit, static_argnames=("probabilities", "population", "generations"))
 def one_pixel(
     probabilities: Probabilities,
@@ -93,9 +114,9 @@ def one_pixel(
       scale: F.
 
     Raises:
-      ValueError: on fewer than 3 candidates or a negative number of generations, or images that are not uint8.
+      ValueError: on fewer than 3 candidates, a negative number of generations, images that are not uint8, or a label
+        that is no class.
     """
-    _check_images(images, labels)
     if population < 3 or generations < 0:
         raise ValueError(f"population must be at least 3 and generations at least 0, got {population}, {generations}")
     height, width, channels = images.shape[1:]
@@ -139,6 +160,7 @@ def one_pixel(
     return _attack_each(attack, images, labels, key)
 
 
+@_checked
 @partial(
     jax.jit,
     static_argnames=(
@@ -192,9 +214,8 @@ def local_search(
         128). A round costs at most so many queries and one more.
 
     Raises:
-      ValueError: on values out of range, or images that are not uint8.
+      ValueError: on values out of range, images that are not uint8, or a label that is no class.
     """
-    _check_images(images, labels)
     height, width = images.shape[1:3]
     slots = height * width if max_candidates is None else min(height * width, max_candidates)
     if min(half_side, rounds, rest) < 0 or min(per_round, misses, slots) < 1:
@@ -274,14 +295,6 @@ def success_rate(success: np.ndarray) -> Rate:
         raise ValueError(f"success must be bool[N] with N > 0, got shape {success.shape}")
     interval = binomtest(int(success.sum()), len(success)).proportion_ci(0.95, method="wilson")
     return Rate(float(success.mean()), float(interval.low), float(interval.high), len(success))
-
-
-def _check_images(images: jax.Array, labels: jax.Array) -> None:
-    if images.ndim != 4 or images.dtype != jnp.uint8 or labels.shape != images.shape[:1]:
-        raise ValueError(
-            f"images must be uint8[N, H, W, channels] and labels i[N], got {images.dtype}{images.shape} "
-            f"and {labels.dtype}{labels.shape}"
-        )
 
 
 def _attack_each(attack, images, labels, key):

@@ -8,15 +8,18 @@ matrix V under the constraint is V clipped to [0, 1] with each column's largest 
 V uniformly by a multiplier in [-a, a], and the shift is found by bisection.
 """
 
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
 from lsg_jax import gates, losses
+from lsg_jax.metrics.examples import checked
 
 _BISECTIONS = 40
 
@@ -51,6 +54,28 @@ class _Search(NamedTuple):
     steps: jax.Array
 
 
+def _checked(solve: Callable[..., Phi]) -> Callable[..., Phi]:
+    """Checks the arrays before they are traced, when what they hold can be seen."""
+
+    @wraps(solve)
+    def check(
+        features: jax.Array, labels: jax.Array, kernel: jax.Array, bias: jax.Array, *others: Any, **options: Any
+    ) -> Phi:
+        shapes = features.shape[1:], features.shape[:1], kernel.shape[1:]
+        match = features.ndim == kernel.ndim == 2 and shapes == (kernel.shape[:1], labels.shape, bias.shape)
+        if not match or not len(features) or not jnp.issubdtype(labels.dtype, jnp.integer):
+            raise ValueError(
+                "features must be f32[N, K] with N > 0, labels i[N], kernel f32[K, C] and bias f32[C], got "
+                + ", ".join(f"{each.dtype}{list(each.shape)}" for each in (features, labels, kernel, bias))
+            )
+        if not isinstance(features, jax.core.Tracer):
+            checked(np.asarray(features), np.asarray(labels), len(bias))
+        return solve(features, labels, kernel, bias, *others, **options)
+
+    return check
+
+
+@_checked
 @partial(jax.jit, static_argnames=("max_steps",))
 def phi(
     features: jax.Array,
@@ -79,9 +104,8 @@ def phi(
       tolerance: stop where a step moves no entry by more than this times the step size.
       max_steps: stop after this many steps in any case.
 
-    Raises ValueError where shapes or types do not match.
+    Raises ValueError where shapes or types do not match, a feature is not finite, or a label is no class.
     """
-    _check(features, labels, kernel, bias)
     if gate is not None and gate.shape != kernel.shape[::-1]:
         raise ValueError(f"the gate must be f32{list(kernel.shape[::-1])}, got {gate.dtype}{list(gate.shape)}")
 
@@ -123,6 +147,7 @@ def phi(
     return _phi_at(search.gate, cross_entropy, sparsity_weight, sparsity_target, search.steps, shortest)
 
 
+@_checked
 @partial(jax.jit, static_argnames=("batch_size", "steps"))
 def phi_by_training(
     features: jax.Array,
@@ -150,9 +175,8 @@ def phi_by_training(
       batch_size: examples a step.
       steps: how many.
 
-    Raises ValueError where shapes or types do not match.
+    Raises ValueError where shapes or types do not match, a feature is not finite, or a label is no class.
     """
-    _check(features, labels, kernel, bias)
     optimizer = optax.chain(optax.sgd(learning_rate), gates.projection())
 
     def cost(gate, chosen):
@@ -173,17 +197,6 @@ def phi_by_training(
         return _cross_entropy(gate, features, labels, kernel, bias)
 
     return _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, jnp.int32(steps), rate)
-
-
-def _check(features: jax.Array, labels: jax.Array, kernel: jax.Array, bias: jax.Array) -> None:
-    """Raises ValueError; what the arrays hold cannot be seen while they are traced."""
-    shapes = features.shape[1:], features.shape[:1], kernel.shape[1:]
-    match = features.ndim == kernel.ndim == 2 and shapes == (kernel.shape[:1], labels.shape, bias.shape)
-    if not match or not len(features) or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
-            "features must be f32[N, K] with N > 0, labels i[N], kernel f32[K, C] and bias f32[C], got "
-            + ", ".join(f"{each.dtype}{list(each.shape)}" for each in (features, labels, kernel, bias))
-        )
 
 
 def _cross_entropy(gate, features, labels, kernel, bias):

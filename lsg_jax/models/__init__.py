@@ -14,6 +14,7 @@ MODELS: dict[str, Callable[..., GatedNetwork]] = {
     "alexnet": AlexNet,
     **{f"resnet{6 * blocks + 2}": partial(ResNet, blocks=blocks) for blocks in (3, 5, 7, 9, 18)},
 }
+_MOST_BLOCKS = 200  # a stage
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -26,9 +27,11 @@ def constructor(name: str) -> Callable[..., GatedNetwork]:
         return MODELS[name]
     residual = re.fullmatch("resnet([1-9][0-9]*)", name)
     blocks, left = divmod(int(residual[1]) - 2, 6) if residual else (0, 0)
-    if blocks < 1 or left:
-        known = ", ".join(MODELS)
-        raise ValueError(f"unknown model {name!r}; choose one of: {known}, or another resnet of 6 n + 2 layers")
+    if not 1 <= blocks <= _MOST_BLOCKS or left:
+        known, most = ", ".join(MODELS), 6 * _MOST_BLOCKS + 2
+        raise ValueError(
+            f"unknown model {name!r}; choose one of: {known}, or another resnet of 6 n + 2 <= {most} layers"
+        )
     return partial(ResNet, blocks=blocks)
 
 

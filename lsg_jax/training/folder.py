@@ -131,13 +131,7 @@ def check_folder(config: Config, folder: Path) -> None:
 
 def has_checkpoint(folder: Path) -> bool:
     """Tells whether there is a checkpoint in ``folder`` to go on from; writes nothing."""
-    if not (folder / "checkpoints").is_dir():
-        return False
-    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-    try:
-        return bool(checkpoints.steps)
-    finally:
-        checkpoints.close()
+    return _newest(folder) is not None
 
 
 def normalization(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:

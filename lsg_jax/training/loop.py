@@ -17,8 +17,8 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from lsg_jax import gates, losses, models, pretrained
-from lsg_jax.checkpoint import Damaged, Run, describe, load_run
+from lsg_jax import cache, gates, losses, models, pretrained
+from lsg_jax.checkpoint import Damaged, Incomplete, Run, describe, load_run
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
 from lsg_jax.training import parallel, schedule
@@ -83,6 +83,9 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
     """Runs that differ in their seeds alone are stacked: every array of state, key and loss has them as first axis."""
     config, epochs, batch_size = configs[0], configs[0].optimizer.epochs, configs[0].optimizer.batch_size
     _check_labels(dataset)
+    model = models.create(config.model, len(dataset.class_names))
+    if config != config.resolve(len(dataset.train.labels), model.num_classes, model.num_filters):
+        raise ValueError("the configuration is not resolved; call Config.resolve first")
     described = describe(config, dataset, [])["data"]
     parallel.check_same(config.settings() | {"seeds": len(configs), "folder": str(paths[0]), "data": described})
     mesh = parallel.mesh(len(configs))
@@ -217,17 +220,19 @@ def _resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray)
     templates = _unstack(_items(state, total_loss), len(folders))
     steps = sorted(set.intersection(*(set(folder.steps) for folder in folders)), reverse=True)
     damaged: list[list[int]] = [[] for _ in folders]
+    cut = True  # whether those alone are damaged whose saving was cut short
     for step in steps:
         restored = [_restore(*each, step) for each in zip(folders, templates, strict=True)]
         for found, theirs in zip(restored, damaged, strict=True):
             if isinstance(found, Damaged):
+                cut = cut and isinstance(found, Incomplete)
                 theirs.append(step)
                 if parallel.is_first():
                     print(f"warning: {found}; trying the one before it", file=sys.stderr, flush=True)
         if not parallel.max_over_processes(any(isinstance(found, Damaged) for found in restored)):
             break
     else:
-        if steps:
+        if steps and not cut:
             raise ValueError(f"{folders[0].path} holds no checkpoint that can be read; choose another --output")
         if several := [folder.path for folder in folders if len(folder.steps) > 1]:
             raise ValueError(
@@ -274,9 +279,10 @@ def _check_labels(dataset: Dataset) -> None:
 
 def _open_origin(path: Path, config: Config, dataset: Dataset) -> Run:
     """Opens what training starts from; raises ValueError where it does not fit the configuration or the data set."""
-    if not path.suffix and not path.expanduser().is_dir():
+    path = cache.expanded(path)
+    if not path.suffix and not path.is_dir():
         raise FileNotFoundError(f"there is no run folder --init {path}")
-    origin = load_run(path) if path.expanduser().is_dir() else pretrained.import_torch(path)
+    origin = load_run(path) if path.is_dir() else pretrained.import_torch(path)
     done, asked = len(origin.history), origin.config.optimizer.epochs
     if not origin.imported and done < asked:
         raise ValueError(f"--init {path} has {done} of {asked} epochs; finish it first")
