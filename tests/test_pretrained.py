@@ -240,6 +240,50 @@ def test_pytorch_files(tmp_path):
             pretrained.read(tmp_path / "odd.pt")
 
 
+def test_an_exported_network_gives_pytorch_the_same_logits(tmp_path):
+    torch = pytest.importorskip("torch")
+    layers, pad = torch.nn, torch.nn.functional.pad
+
+    class Block(layers.Module):
+        def __init__(self, inputs, outputs):
+            super().__init__()
+            self.conv1 = layers.Conv2d(inputs, outputs, 3, outputs // inputs, 1, bias=False)
+            self.bn1 = layers.BatchNorm2d(outputs)
+            self.conv2 = layers.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+            self.bn2 = layers.BatchNorm2d(outputs)
+
+        def forward(self, maps):
+            new = self.bn2(self.conv2(self.bn1(self.conv1(maps)).relu()))
+            if new.shape != maps.shape:
+                quarter = maps.shape[1] // 2
+                maps = pad(maps[:, :, ::2, ::2], (0, 0, 0, 0, quarter, quarter))
+            return (new + maps).relu()
+
+    class Network(layers.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.bn1 = layers.Conv2d(3, 16, 3, 1, 1, bias=False), layers.BatchNorm2d(16)
+            self.layer1, self.layer2, self.layer3 = (
+                layers.Sequential(Block(*sizes)) for sizes in ((16, 16), (16, 32), (32, 64))
+            )
+            self.linear = layers.Linear(64, 10)
+
+        def forward(self, maps):
+            maps = self.bn1(self.conv1(maps)).relu()
+            return self.linear(self.layer3(self.layer2(self.layer1(maps))).mean((2, 3)))
+
+    config, dataset = small_run(None, model="resnet8", gate="learned")
+    pictures = data.Split(images(16), dataset.train.labels)
+    loop.fit(config, dataset._replace(train=pictures, test=pictures), tmp_path / "run")
+    run = lsg_jax.load_run(tmp_path / "run")
+    lsg_jax.export_torch(run, tmp_path / "out.pt")
+    network = Network().eval()
+    network.load_state_dict(torch.load(tmp_path / "out.pt", weights_only=True), strict=True)
+    inputs = ((images() / 255 - run.mean) / run.std).transpose(0, 3, 1, 2).astype(np.float32)
+    with torch.no_grad():
+        assert_close(run.logits(images()), network(torch.from_numpy(inputs)).numpy())
+
+
 def small_run(init, **changes):
     rng = np.random.default_rng(0)
     splits = [data.Split(images(16, 8), rng.integers(0, 10, 16, dtype=np.int32)) for _ in range(2)]
