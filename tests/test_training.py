@@ -553,7 +553,9 @@ def test_other_data_are_refused(tmp_path):
 def test_a_diverged_state_is_not_saved(tmp_path):
     config, dataset = tiny_run()
     config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, learning_rate=1e30))
-    with pytest.raises(loop.Diverged, match=r"^loss and \d+ other arrays .* in epoch 1 \(std\) after steps \d to"):
+    with pytest.raises(
+        loop.Diverged, match=r"^\S+ and \d+ other arrays .* in epoch 1 \(std\), step \d of 3, at learning"
+    ):
         loop.fit(config, dataset, tmp_path)
     assert not any(path.name.isdigit() for path in (tmp_path / "checkpoints").iterdir())
 
@@ -590,7 +592,7 @@ def test_what_is_not_finite_is_named_and_the_last_good_state_kept(whole_run, tmp
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_segment", spoilt)
-        with pytest.raises(loop.Diverged, match=rf"^{said} not finite in epoch 2 \(lsg\) after steps \d to 3 of 3, at"):
+        with pytest.raises(loop.Diverged, match=rf"^{said} not finite in epoch 2 \(lsg\), step 3 of 3, at"):
             loop.fit(config, dataset, tmp_path)
     assert len(load_run(tmp_path).history) == 1
     assert without_times(loop.fit(config, dataset, tmp_path)) == without_times(whole_run[1])
@@ -732,9 +734,22 @@ def test_nothing_is_written_for_a_configuration_that_does_not_fit(tmp_path):
 def test_a_gradient_of_the_gate_that_is_not_finite_is_noticed(tmp_path):
     config, dataset = tiny_run()
     config = dataclasses.replace(config, lsg=dataclasses.replace(config.lsg, gate_learning_rate=3e38))
-    with pytest.raises(loop.Diverged, match=r" not finite in epoch 2 \(lsg\)"):
+    with pytest.raises(loop.Diverged, match=r"^gate is not finite in epoch 2 \(lsg\), step 1 of 3"):
         loop.fit(config, dataset, tmp_path)
     assert len(load_run(tmp_path).history) == 1
+
+
+def test_the_seed_that_is_not_finite_is_named(tmp_path, monkeypatch):
+    config, dataset = tiny_run()
+    segment = loop.train_segment
+
+    def spoilt(*arguments, **constants):
+        state, total_loss = segment(*arguments, **constants)
+        return state, total_loss.at[1].set(np.nan) if arguments[-1] >= 2 else total_loss
+
+    monkeypatch.setattr(loop, "train_segment", spoilt)
+    with pytest.raises(loop.Diverged, match=r"^loss is not finite of seed 1 in epoch 1 \(std\), step 2 of 3"):
+        loop.fit_seeds(config, dataset, tmp_path, 2)
 
 
 def test_gated_epochs_are_those_whose_path_is(tmp_path):

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -139,12 +139,17 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             jax.block_until_ready(total_loss)
             began = time.perf_counter()
             for start, stop, bar in segments.of(position, steps, label, batch_size):
+                before = jax.tree.map(jnp.copy, (state, total_loss))
                 state, total_loss = segment(state, total_loss, train, seed, epoch, start, stop)
-                if names := _not_finite(state, total_loss):
+                if _not_finite(state, total_loss, len(configs)):
+                    step, names, broken = _first_not_finite(
+                        segment, before, (train, seed, epoch), range(start, stop), len(configs)
+                    )
+                    of_seeds = f" of seed {', '.join(str(configs[run].seed) for run in broken)}" if seed.ndim else ""
                     raise Diverged(
-                        f"{names} not finite in epoch {epoch + 1} ({path}) after steps {start + 1} to {stop} of "
-                        f"{steps}, at learning rate {float(learning_rate(_step(state) - 1)):.4g}; nothing of it was "
-                        "saved, try a smaller --learning-rate or --sparsity-weight in a new folder"
+                        f"{names} not finite{of_seeds} in epoch {epoch + 1} ({path}), step {step + 1} of {steps}, at "
+                        f"learning rate {float(learning_rate(epoch * steps + step)):.4g}; nothing of it was saved, "
+                        "try a smaller --learning-rate or --sparsity-weight in a new folder"
                     )
                 if (signum := _agreed(received)) and stop < steps:
                     bar.close()
@@ -174,19 +179,35 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         return [folder.history for folder in folders]
 
 
-@jax.jit
-def _all_finite(tree: Any) -> Any:
-    return jax.tree.map(lambda array: jnp.isfinite(array).all(), tree)
+@partial(jax.jit, static_argnames="runs")
+def _all_finite(tree: Any, runs: int) -> Any:
+    return jax.tree.map(lambda array: jnp.isfinite(array).reshape(runs, -1).all(axis=1), tree)
 
 
-def _not_finite(state: TrainState, total_loss: jax.Array) -> str:
-    """Names the first array that is not finite, and how many others there are; '' where all are."""
+def _not_finite(state: TrainState, total_loss: jax.Array, runs: int) -> dict[str, np.ndarray]:
+    """Returns the arrays that are not finite, and of each in which runs, bool[runs]."""
     arrays = {"loss": total_loss, **_items(state, total_loss)["variables"], "optimizer": state.optimizer_state}
-    finite = {name: jax.tree.leaves_with_path(_all_finite(tree)) for name, tree in arrays.items()}
-    broken = [name + jax.tree_util.keystr(path) for name in finite for path, fine in finite[name] if not fine]
-    if len(broken) < 2:
-        return "".join(f"{name} is" for name in broken)
-    return f"{broken[0]} and {len(broken) - 1} other arrays ({broken[1]}, ...) are"
+    finite = jax.device_get(_all_finite(arrays, runs))
+    leaves = {name: jax.tree.leaves_with_path(tree) for name, tree in finite.items()}
+    named = {name + jax.tree_util.keystr(path): fine for name in arrays for path, fine in leaves[name]}
+    return {name: ~fine for name, fine in named.items() if not fine.all()}
+
+
+def _first_not_finite(
+    segment: Callable[..., Any], carry: Any, arguments: tuple[Any, ...], steps: range, runs: int
+) -> tuple[int, str, np.ndarray]:
+    """Takes the steps of a segment once more, one by one, as far as something is not finite.
+
+    Returns that step, what it is in words, and the runs, i[...].
+    """
+    found, step = {}, steps[0]
+    for step in steps:
+        carry = segment(*carry, *arguments, step, step + 1)
+        if found := _not_finite(*carry, runs):
+            break
+    first, *others = found or ["something"]
+    words = f"{first} and {len(others)} other arrays ({others[0]}, ...) are" if others else f"{first} is"
+    return step, words, np.flatnonzero(np.any(list(found.values()), axis=0))
 
 
 def _agreed(received: list[int]) -> int:
