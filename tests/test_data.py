@@ -1,5 +1,6 @@
 """Augmentation by brute force, digits, and CIFAR-10 from a tiny folder that the test prepares with TFDS."""
 
+import io
 import shutil
 import subprocess
 import sys
@@ -81,7 +82,8 @@ def test_cifar10_is_decoded_once_and_a_broken_cache_rebuilt(prepared, monkeypatc
         again = data.load("cifar10")
     chex.assert_trees_all_equal(again, loaded)
     content = cache.read_bytes()
-    for broken in (content[: len(content) // 2], b"", b"\x00" * 64 + content[64:]):
+    np.save(other := io.BytesIO(), np.zeros((20, 16, 16, 3), np.uint8))
+    for broken in (content[: len(content) // 2], b"", b"\x00" * 64 + content[64:], other.getvalue()):
         cache.unlink()
         cache.write_bytes(broken)
         np.testing.assert_array_equal(data.load("cifar10").train.images, loaded.train.images)

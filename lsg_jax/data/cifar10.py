@@ -16,7 +16,11 @@ from lsg_jax.data.statistics import channel_statistics
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-_KEYS = ("train_images", "train_labels", "test_images", "test_labels", "statistics")
+_FORMS = {
+    **{f"{split}_images": (np.dtype(np.uint8), (32, 32, 3)) for split in ("train", "test")},
+    **{f"{split}_labels": (np.dtype(np.int32), ()) for split in ("train", "test")},
+    "statistics": (np.dtype(np.float64), (3,)),
+}
 _HELP = "or try `python -m experiments.digits`, which needs no download"
 
 
@@ -33,7 +37,7 @@ def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str
     Raises:
       OSError: if the data is missing and cannot be downloaded, or is damaged; the message names the folder.
     """
-    data_dir = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    data_dir = cache.expanded(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
     source = data_dir / "cifar10" / "3.0.2"
     info = source / "dataset_info.json"
     if not info.is_file():
@@ -109,11 +113,14 @@ def _fingerprint(source: Path) -> str:
 
 
 def _read(folder: Path) -> dict[str, np.ndarray] | None:
-    """Returns the arrays kept in ``folder``; None where one is missing, cut short or no array."""
+    """Returns the arrays kept in ``folder``; None where one is missing, cut short, or not what this version keeps."""
     try:
-        return {key: np.asarray(np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False)) for key in _KEYS}
+        arrays = {key: np.asarray(np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False)) for key in _FORMS}
     except (OSError, ValueError, EOFError):
         return None
+    ours = all((array.dtype, array.shape[1:]) == _FORMS[key] for key, array in arrays.items())
+    whole = all(len(arrays[f"{split}_images"]) == len(arrays[f"{split}_labels"]) for split in ("train", "test"))
+    return arrays if ours and whole else None
 
 
 def _write(folder: Path, arrays: dict[str, np.ndarray]) -> bool:

@@ -203,7 +203,7 @@ def _first_not_finite(
     found, step = {}, steps[0]
     for step in steps:
         carry = segment(*carry, *arguments, step, step + 1)
-        if found := _not_finite(*carry, runs):
+        if found := _not_finite(carry[0], carry[1], runs):
             break
     first, *others = found or ["something"]
     words = f"{first} and {len(others)} other arrays ({others[0]}, ...) are" if others else f"{first} is"

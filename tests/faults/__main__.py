@@ -87,8 +87,11 @@ def write(name: str, found: dict[str, Any]) -> None:
 
 def table(faults: dict[str, dict[str, Any]]) -> str:
     """Returns the Markdown table."""
-    lines = ["| fault | tries | survived |", "| --- | --- | --- |"]
-    lines += [f"| {name} | {found['tries']} | {found['survived']} |" for name, found in faults.items()]
+    lines = ["| fault | tries | survived | at |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {name} | {found['tries']} | {found['survived']} | {', '.join(found['revisions'])} |"
+        for name, found in faults.items()
+    ]
     return "\n".join(lines)
 
 

@@ -42,4 +42,4 @@ def test_tries_are_kept_and_not_tried_again(monkeypatch, tmp_path):
     found = harness.read()["one"]
     assert (found["tries"], found["survived"]) == (4, 3)
     assert found["failures"] == [{"seed": 1, "what": "AssertionError: the second"}]
-    assert "| one | 4 | 3 |" in (tmp_path / "page.md").read_text()
+    assert "| one | 4 | 3 | " in (tmp_path / "page.md").read_text()
