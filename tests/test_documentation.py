@@ -101,6 +101,8 @@ def test_the_site_is_built_and_has_what_the_docstrings_say(tmp_path):
     reference = (tmp_path / "api.html").read_text()
     for name in ("gates.project", "load_run", "metrics.ambiguity.phi", "training.steps.lsg_update"):
         assert f'id="lsg_jax.{name}"' in reference
+    for path in (ROOT / "lsg_jax" / "analysis").glob("[a-z]*.py"):
+        assert f'id="lsg_jax.analysis.{path.stem}' in reference
     assert "Solves equation 2" in reference
     assert ".. " not in reference
     assert "own_model.py" not in (tmp_path / "own-model.html").read_text().split("<pre>")[1]
