@@ -11,7 +11,7 @@ quickstart: .venv/installed
 	.venv/bin/python -m experiments.digits --gate=learned
 
 test: .venv/installed-dev check
-	.venv/bin/python -m pytest -q -n auto --dist loadfile
+	.venv/bin/python -m pytest -q -n auto --dist worksteal
 
 # The pages with the API reference, to build/site.
 docs: .venv/installed-dev
@@ -34,7 +34,7 @@ test-matrix: .venv/installed-dev
 		.venv/bin/uv venv -q --clear --python $$python build/matrix && \
 		.venv/bin/uv pip install -q --python build/matrix $(COMPILED:%=--only-binary %) \
 			--resolution $$resolution -e '.[dev]' && \
-		build/matrix/bin/python -m pytest -q -n auto --dist loadfile || exit; done; done
+		build/matrix/bin/python -m pytest -q -n auto --dist worksteal || exit; done; done
 
 # The tables and the picture of the README; repeat a target to resume it. On 2 cores: 15 minutes,
 results-digits: .venv/installed
