@@ -61,7 +61,7 @@ code {{ overflow-wrap: anywhere; font-size: .85em; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .15rem .8rem .15rem 0; text-align: left; border-bottom: 1px solid var(--line); }}
 td + td, th + th {{ text-align: right; }}
-nav a {{ margin-right: 1rem; white-space: nowrap; }}
+nav a {{ margin-right: 1rem; display: inline-block; }}
 </style>
 <h1>{title}</h1>
 <p>{lead}</p>

@@ -22,7 +22,8 @@ figures compare with each other, not with those of the original images. A run an
 that a small difference between them may be chance; where there are confidence intervals, a claim is judged only if
 they do not overlap. A ratio to a control's figure tells nothing where that is not above 0. Of arms with several seeds
 the tables give mean, standard deviation, and in brackets Student's 95 % interval of the difference from the control of
-the same seed; a claim holds or fails where it does so at both ends of it, and else they cannot tell.
+the same seed; a claim holds or fails where it does so at both ends of it, and else they cannot tell. (Of a claim about
+the network alone, at both ends of the interval of its own mean.)
 """
 _UNEXPLAINED = "not explained yet"
 _VERDICTS = {True: "yes", False: "no", None: "cannot tell"}
@@ -44,6 +45,7 @@ class Row(NamedTuple):
       filters: the name of how many filters were removed for it, which lies beside it.
       effect: what short tables and pictures of arms, which show not every claim, call the figure.
       paired: whether the control's figure depends on which network it is the control of.
+      alone: whether ours is judged without the control's.
     """
 
     claim: str
@@ -54,6 +56,7 @@ class Row(NamedTuple):
     filters: str | None = None
     effect: str | None = None
     paired: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
                 ("masking", mask, "most recall lost by another"),
                 lambda ours, control: ours < 0.02,
                 filters="filters removed",
+                alone=True,
             ),
         )
     ]
@@ -117,6 +121,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             f"{lsg['L1 norm']}",
             ("table1", "L1 norm"),
             lambda ours, control: ours <= DENSITY,
+            alone=True,
         ),
         Row(
             "the gate is sparser than that solved for the plain network's Phi (at most 0.37 of its density)",
@@ -225,6 +230,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             ("specificity", "gate", "without own filters"),
             lambda ours, control: ours <= 0.05,
             filters="own filters of an image",
+            alone=True,
             effect="accuracy without own filters",
         ),
         Row(
@@ -233,6 +239,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             ("specificity", "tightened gate", "without own filters"),
             lambda ours, control: ours <= 0.05,
             filters="own filters of an image",
+            alone=True,
         ),
     ]
 

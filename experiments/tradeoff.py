@@ -200,10 +200,11 @@ def _describe(row: Row, seeds: dict[int, dict[str, float]], compared: Compared) 
 
 
 def holds(row: Row, compared: Compared) -> bool | None:
-    """Tells whether a claim holds: at both ends of the interval of the difference, or at neither; None in between."""
+    """Tells whether a claim holds: at both ends of its interval, or at neither; None in between."""
     control = compared.mean.mean - compared.difference.mean
-    differences = [end for end in compared.difference[1:] if np.isfinite(end)] or [compared.difference.mean]
-    told = {row.holds(control + difference, control) for difference in differences}
+    judged, beside = (compared.mean, 0.0) if row.alone else (compared.difference, control)
+    ends = [end for end in judged[1:] if np.isfinite(end)] or [judged.mean]
+    told = {row.holds(beside + end, control) for end in ends}
     return told.pop() if len(told) == 1 else None
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,6 +188,24 @@ def test_a_phone_shows_all_of_it_light_and_dark(opened):
         colors.append(opened.execute_script("return getComputedStyle(document.body).color"))
     opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert colors[0] != colors[1]
+
+
+PAGES = sorted((Path(__file__).parents[1] / "results" / "runs").glob("*/report.html"))
+
+
+@needs_browser
+@pytest.mark.parametrize("page", PAGES[-1:], ids=lambda page: page.parent.name)
+def test_a_whole_report_fits_a_phone(browser, page):
+    metrics = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get(page.as_uri())
+    across = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert across[0] <= across[1] == 380
+
+
+def test_reports_are_under_five_megabytes():
+    assert all(page.stat().st_size < 5e6 for page in PAGES)
 
 
 @needs_browser

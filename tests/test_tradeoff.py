@@ -192,6 +192,11 @@ def test_a_claim_holds_where_both_ends_of_its_interval_say_so():
     assert holds(-0.004, -0.006, -0.002) is None
     nan = float("nan")
     assert (holds(-0.004, nan, nan), holds(-0.006, nan, nan)) == (True, False)
+    alone = results.Row("at most 0.05", "", (), lambda ours, control: ours <= 0.05, alone=True)
+    noisy = Interval(-0.7, -0.8, -0.6)
+    assert tradeoff.holds(alone, Compared(Interval(0.03, 0.02, 0.04), noisy)) is True
+    assert tradeoff.holds(alone, Compared(Interval(0.09, 0.08, 0.1), noisy)) is False
+    assert tradeoff.holds(alone, Compared(Interval(0.05, 0.04, 0.06), noisy)) is None
 
 
 def test_arms_that_differ_in_one_number_lie_on_a_curve(runs):
