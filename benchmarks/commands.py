@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import results, turns
 from experiments import cli
+from lsg_jax.config import Unset
 
 HEADING = "| what | seconds | other's seconds | of the other's |\n" + "| --- " * 4 + "|"
 # Ends the process when the first step of training is about to run, all of it compiled.
@@ -44,7 +45,7 @@ class Options(turns.Options):
 
     before: str
     """The revision to compare with."""
-    data_dir: Path | None = None
+    data_dir: Unset[Path] = None
     """The TFDS data directory that holds CIFAR-10."""
 
 

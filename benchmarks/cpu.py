@@ -19,6 +19,7 @@ from tqdm import tqdm
 from benchmarks import results, turns
 from experiments import cli
 from lsg_jax import data, models
+from lsg_jax.config import Unset
 from lsg_jax.training import parallel
 
 BATCH = 256
@@ -41,13 +42,13 @@ class Options(turns.Options):
 
     torch_python: str = sys.executable
     """The Python that has PyTorch (pip install -e '.[benchmark]')."""
-    data_dir: Path | None = None
+    data_dir: Unset[Path] = None
     """The TFDS data directory that holds CIFAR-10."""
     steps: int = 10
     """Training steps a turn."""
     loader_workers: int = 1
     """Processes of PyTorch's DataLoader."""
-    only: str | None = None
+    only: Unset[str] = None
     """Measure the comparison of this name alone; the others stay as they were measured."""
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from benchmarks import cpu, results, turns
 from experiments import cli
 from lsg_jax import data
+from lsg_jax.config import Unset
 from lsg_jax.training import parallel
 
 # Of a --smoke: images of each split, images a step, and the comparisons, so that each part of the code runs once.
@@ -36,7 +37,7 @@ class Options(turns.Options):
 
     torch_python: str = sys.executable
     """The Python that has PyTorch; without PyTorch, only this project's side is measured."""
-    data_dir: Path | None = None
+    data_dir: Unset[Path] = None
     """The TFDS data directory that holds CIFAR-10."""
     output: Path = Path("runs/gpu")
     """Where the run folders of the 150 epochs go."""

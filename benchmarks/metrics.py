@@ -23,6 +23,7 @@ from sklearn.feature_selection import mutual_info_classif
 from benchmarks import results, turns
 from experiments import cli
 from lsg_jax import data, gates, load_run, losses, metrics
+from lsg_jax.config import Unset
 from lsg_jax.models import GatedNetwork
 from lsg_jax.models.convolution import convolution
 from lsg_jax.models.normalization import BatchNorm
@@ -39,7 +40,7 @@ class Options(turns.Options):
 
     run: Path
     """The run folder of a network trained on CIFAR-10."""
-    data_dir: Path | None = None
+    data_dir: Unset[Path] = None
     """The TFDS data directory that holds CIFAR-10."""
 
 

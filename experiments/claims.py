@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from experiments import cli
 from lsg_jax import Run, data, load_run, metrics
 from lsg_jax.cache import publish
-from lsg_jax.config import Config
+from lsg_jax.config import Config, Unset
 from lsg_jax.data import Dataset
 from lsg_jax.metrics import Phi
 from lsg_jax.metrics.examples import group_means
@@ -61,11 +61,11 @@ class Options:
 
     run: Path
     """The run folder."""
-    against: Path | None = None
+    against: Unset[Path] = None
     """A second run folder, to compare with."""
-    data_dir: Path | None = None
+    data_dir: Unset[Path] = None
     """The TFDS data directory to read from (default: the one it was trained from)."""
-    output: Path | None = None
+    output: Unset[Path] = None
     """The folder for the pictures and the numbers (default: figures/ in the run folder)."""
 
 

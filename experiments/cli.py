@@ -99,6 +99,9 @@ def parse(options: type[_Options], description: str, default: Any = tyro.MISSING
         )
         for reason, wanted in (("invalid literal for int", "a whole number"), ("could not convert", "a number")):
             message = re.sub(rf"Error parsing (--\S+): {reason}.*: ", rf"\1 must be {wanted}, got ", message)
+        for kind, wanted in (("INT", "a whole number"), ("FLOAT", "a number")):
+            reason = rf"no type matching {{None}}\|{kind} could be instantiated from \[(.*?)\].*"
+            message = re.sub(rf"Error parsing (--\S+): {reason}", rf"\1 must be {wanted}, got \2", message)
         message = re.sub(r"^(Value error |Error parsing \S+: |Unrecognized options )+|Required options ", "", message)
         message = re.sub(r"Missing from python -m \S+: ", r"missing option: ", message)
         _fail(f"{message}; see --help")

@@ -32,6 +32,7 @@ from experiments import (
 )
 from experiments.claims import Claim, Network
 from lsg_jax import cache
+from lsg_jax.config import Unset
 
 # All but the attacks, which take minutes.
 MEASURES: tuple[Callable[[list[Network]], Claim], ...] = (
@@ -79,11 +80,11 @@ class Options:
 
     run: tyro.conf.Positional[Path]
     """The run folder."""
-    against: Path | None = None
+    against: Unset[Path] = None
     """A second run folder, to compare with: a network trained without a gate, for as long."""
-    data_dir: Path | None = None
+    data_dir: Unset[Path] = None
     """The TFDS data directory to read from (default: the one it was trained from)."""
-    output: Path | None = None
+    output: Unset[Path] = None
     """The folder for report.html and report.json (default: the run folder)."""
     attack_images: int = attacks.IMAGES
     """How many test images are attacked; 0 leaves the attacks out, which take minutes a network."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from experiments import attacks, cli, results
+from lsg_jax.config import Unset
 
 
 class Training(NamedTuple):
@@ -162,9 +163,9 @@ class Options:
     """digits, seeds (digits, six of each arm), digits-gates (twenty learned gates), cifar10 (from scratch), scratch
     (its arms of 31 epochs, compared), or, from the weights of --init, finetune and weights (arms on held-out training
     images)."""
-    init: Path | None = None
+    init: Unset[Path] = None
     """For finetune and weights: the PyTorch checkpoint of a ResNet-20 to start from."""
-    data_dir: Path | None = None
+    data_dir: Unset[Path] = None
     """The TFDS data directory that holds CIFAR-10."""
     runs: Path = Path("runs")
     """The folder that the runs are trained in."""

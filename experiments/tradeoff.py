@@ -22,7 +22,7 @@ from experiments.results import Row
 from lsg_jax import cache, plots
 from lsg_jax.analysis.comparison import Compared, Interval, compare
 from lsg_jax.checkpoint import environment
-from lsg_jax.config import Config, GateConfig
+from lsg_jax.config import Config, GateConfig, Unset
 
 ARM = ("gate", "scheme", *(field.name.replace("_", "-") for field in dataclasses.fields(GateConfig)))
 
@@ -33,7 +33,7 @@ class Options:
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """The run folders, those trained with --gate=none for control among them."""
-    data_dir: Path | None = None
+    data_dir: Unset[Path] = None
     """The TFDS data directory to read from (default: the one they were trained from)."""
     output: Path = Path("results/tradeoff-arms.json")
     """The file for the numbers; the picture lies beside it. The page of results shows those named tradeoff-*.json."""

@@ -3,13 +3,15 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from lsg_jax import models
 from lsg_jax.training import schedule
 
+T = TypeVar("T")
+Unset = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]  # whose help says in words what None stands for
 GATES = ("learned", "fixed", "tightened", "none")
 # Fields of GateConfig that make a difference with one gate alone.
 _ONLY_WITH = {
@@ -26,9 +28,9 @@ class DataConfig:
     """Which images."""
 
     dataset: Annotated[str, tyro.conf.Suppress] = "cifar10"
-    data_dir: Path | None = None
+    data_dir: Unset[Path] = None
     """The TFDS data directory to read from (default: TFDS's own)."""
-    train_examples: int | None = None
+    train_examples: Unset[int] = None
     """Train on only the first N examples, for trying things out."""
     holdout: int = 0
     """Hold N training examples out and measure on them instead of the test set, for choosing settings."""
@@ -60,9 +62,9 @@ class GateConfig:
     """G's own learning rate, constant."""
     gate_loss_weight: float = 1.0
     """Lambda: the weight of the LSG cost."""
-    sparsity_weight: float | None = None
+    sparsity_weight: Unset[float] = None
     """a: the weight of the sparsity term (default: the one that fits the number of gated steps; 0 unless learned)."""
-    sparsity_target: float | None = None
+    sparsity_target: Unset[float] = None
     """s: the L1 norm that the gate is pulled to, in [K, C K] (default: K, one class a filter)."""
     silence_weight: float = 0.0
     """The weight, in gated epochs, of the share of activation outside a class's own filters (not the paper's)."""
@@ -77,7 +79,7 @@ class GateConfig:
     """The initial value of every gate entry, in (0, 1]."""
     tighten_threshold: float = 0.5
     """h: a filter of a tightened gate is one class's alone if that entry alone is at least h, else it is shared."""
-    shared_filters: int | None = None
+    shared_filters: Unset[int] = None
     """Filters that all classes share in a fixed gate (default: K modulo C, 4 for 64 filters and 10 classes)."""
 
 
@@ -85,17 +87,17 @@ class GateConfig:
 class OutputConfig:
     """Where the run is kept and what it runs on. None of it changes what is learned."""
 
-    output: Path | None = None
+    output: Unset[Path] = None
     """The run folder (default: a name made of the settings, under runs/)."""
     checkpoint_every: int = 1
     """Epochs between checkpoints."""
     seeds: int = 1
     """How many seeds to train as one program, --seed and those after it; each has a run folder, seedN in this one."""
-    coordinator: str | None = None
+    coordinator: Unset[str] = None
     """On several hosts, the same command on each: HOST:PORT of process 0, or auto (SLURM, Open MPI, TPU pods)."""
-    processes: int | None = None
+    processes: Unset[int] = None
     """How many processes there are (auto knows)."""
-    process: int | None = None
+    process: Unset[int] = None
     """Which one this is, from 0 (auto knows)."""
 
 
@@ -105,7 +107,7 @@ class Config:
 
     model: str = "resnet20"
     """The network: resnet20, 32, 44, 56, 110 (or any 6 n + 2 layers), or alexnet."""
-    init: Path | None = None
+    init: Unset[Path] = None
     """Start from the weights of this run folder, or of this PyTorch checkpoint (.safetensors, .th, .pt, .pth), of the
     same --model. The normalisation that goes with them, for a checkpoint ImageNet's, replaces the data set's."""
     gate: str = "learned"
