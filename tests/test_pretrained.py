@@ -289,7 +289,8 @@ def small_run(init, **changes):
     splits = [data.Split(images(16, 8), rng.integers(0, 10, 16, dtype=np.int32)) for _ in range(2)]
     dataset = data.Dataset(*splits, data.cifar10.CLASSES, (0.1,) * 3, (0.9,) * 3, padding=1, flip=True)
     config = Config(model="tiny", gate="none", init=init, optimizer=OptimizerConfig(epochs=2, batch_size=8))
-    return dataclasses.replace(config, **changes).resolve(16, 10, 64), dataset
+    config = dataclasses.replace(config, **changes)
+    return config.resolve(16, 10, models.create(config.model, 10).num_filters), dataset
 
 
 class Crash(Exception):

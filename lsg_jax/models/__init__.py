@@ -30,7 +30,7 @@ def constructor(name: str) -> Callable[..., GatedNetwork]:
     if not 1 <= blocks <= _MOST_BLOCKS or left:
         known, most = ", ".join(MODELS), 6 * _MOST_BLOCKS + 2
         raise ValueError(
-            f"unknown model {name!r}; choose one of: {known}, or another resnet of 6 n + 2 <= {most} layers"
+            f"unknown model {name!r}; choose one of: {known}, or another resnet of 6 n + 2 layers, at most {most}"
         )
     return partial(ResNet, blocks=blocks)
 
