@@ -1,5 +1,6 @@
 """The command line: each wrong input gives one line and exit status 2, and leaves nothing on disk."""
 
+import errno
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,3 +176,23 @@ def test_a_command_starts_once_more_for_huge_pages(tmp_path, given, scrubbed, st
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ")
     assert told.read_text().splitlines() == starts
+
+
+def test_a_full_disk_is_said_in_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)
+
+    def fill():
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x/metrics.jsonl")
+
+    with pytest.raises(SystemExit) as stop:
+        cli.main(fill)
+    assert stop.value.code == 2
+    said = "error: [Errno 28] No space left on device: 'runs/x/metrics.jsonl'; make room and repeat the same command\n"
+    assert capsys.readouterr().err == said
+
+
+def test_of_what_cannot_be_raised_only_late_writers_are_not_shown():
+    shown = []
+    for text in ("Event loop is closed", "another"):
+        cli._unraisable(shown.append, SimpleNamespace(exc_value=RuntimeError(text)))
+    assert [str(each.exc_value) for each in shown] == ["another"]
