@@ -139,7 +139,7 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             jax.block_until_ready(total_loss)
             began = time.perf_counter()
             for start, stop, bar in segments.of(position, steps, label, batch_size):
-                before = jax.tree.map(jnp.copy, (state, total_loss))
+                before = _copied((state, total_loss))
                 state, total_loss = segment(state, total_loss, train, seed, epoch, start, stop)
                 if _not_finite(state, total_loss, len(configs)):
                     step, names, broken = _first_not_finite(
@@ -177,6 +177,12 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             if signum and not last:
                 raise Interrupted(signum)
         return [folder.history for folder in folders]
+
+
+@jax.jit
+def _copied(tree: Any) -> Any:
+    """Copies all arrays in one dispatch."""
+    return jax.tree.map(jnp.copy, tree)
 
 
 @partial(jax.jit, static_argnames="runs")
