@@ -211,7 +211,7 @@ def reproduce(options: Options) -> None:
     plan = PLANS[options.plan]
     copies, summary = options.results / "runs", options.results / f"{plan.summary}-{options.plan}.json"
     runs = _folders(plan, options)
-    if plan.summary and _is_of(plan.summary, summary, runs):
+    if plan.summary and _is_of(summary, runs):
         print(f"{summary} is there already; remove it to make it again")
         return
     data = [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
@@ -240,7 +240,7 @@ def reproduce(options: Options) -> None:
 def _is_reported(training: Training, report: Path) -> bool:
     """Tells whether there is a report of this version with all that the plan asks for."""
     try:
-        content = results.read_report(report)
+        content = results.read(report)
     except (OSError, ValueError):
         return False
     attacked = "attacks" in content["claims"] or not training.attack_images
@@ -254,10 +254,10 @@ def _folders(plan: Plan, options: Options) -> list[Path]:
     return [folder / each.name / seed for each in plan.trainings for seed in seeds]
 
 
-def _is_of(kind: str, summary: Path, runs: list[Path]) -> bool:
+def _is_of(summary: Path, runs: list[Path]) -> bool:
     """Tells whether there is a summary of this version and of all these runs, not of some alone."""
     try:
-        content = {"tradeoff": results.read_tradeoff, "ownership": results.read_ownership}[kind](summary)
+        content = results.read(summary)
     except (OSError, ValueError):
         return False
     return list(content["runs"]) == list(map(str, runs))

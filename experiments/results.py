@@ -2,14 +2,14 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from experiments import attacks, claims, cli, paper, summarize
+from experiments import claims, cli, summarize, verdicts
 from lsg_jax import cache
 from lsg_jax.config import Config
 
@@ -26,37 +26,7 @@ the same seed; a claim holds or fails where it does so at both ends of it, and e
 the network alone, at both ends of the interval of its own mean.)
 """
 _UNEXPLAINED = "not explained yet"
-_VERDICTS = {True: "yes", False: "no", None: "cannot tell"}
-
-
 VERSION = 2  # of the files that the page is made of
-DENSITY, LEAST = 0.12, 0.1  # of a sparse gate, and of any with ten classes
-
-
-class Row(NamedTuple):
-    """One claim.
-
-    Attributes:
-      claim: in words.
-      paper: its figures.
-      place: where ours lie in a report.
-      holds: whether it does, from our figure and the control's; None where they cannot tell.
-      interval: the names of the ends of the figure's confidence interval, which lie beside it.
-      filters: the name of how many filters were removed for it, which lies beside it.
-      effect: what short tables and pictures of arms, which show not every claim, call the figure.
-      paired: whether the control's figure depends on which network it is the control of.
-      alone: whether ours is judged without the control's.
-    """
-
-    claim: str
-    paper: str
-    place: tuple[str, ...]
-    holds: Callable[[float, float], bool | None]
-    interval: tuple[str, str] | None = None
-    filters: str | None = None
-    effect: str | None = None
-    paired: bool = False
-    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,179 +41,6 @@ class Options:
     figures/CLAIM.json (convergence)."""
 
 
-def rows(report: dict[str, Any]) -> list[Row]:
-    """Returns the claims that a report of a gated network against a plain one can tell of."""
-    std, lsg = paper.TABLE1["STD"], paper.TABLE1["LSG"]
-    first = report["networks"][0]
-    c_ic = paper.C_IC.get(report["trained"][first]["model"], paper.C_IC["resnet20"])
-    phi = f"{lsg['Phi']} against {std['Phi']}"
-    masked = [
-        row
-        for mask in report["claims"]["masking"]["numbers"][first]
-        for row in (
-            Row(
-                f"{mask}: more of its recall is lost",
-                "all of it, against some",
-                ("masking", mask, "recall lost by these classes"),
-                lambda ours, control: ours > control,
-                filters="filters removed",
-            ),
-            Row(
-                f"{mask}: no other class loses 0.02 of its recall (the one that loses most)",
-                "none",
-                ("masking", mask, "most recall lost by another"),
-                lambda ours, control: ours < 0.02,
-                filters="filters removed",
-                alone=True,
-            ),
-        )
-    ]
-    attacked = [
-        Row(
-            f"{name} attack: success rate is lower",
-            f"{figures['LSG']:.2f} against {figures['STD']:.2f}",
-            ("attacks", name, "success rate"),
-            lambda ours, control: ours < control,
-            attacks.INTERVAL,
-        )
-        for name, figures in paper.ATTACKS.items()
-    ]
-    return [
-        Row(
-            "accuracy within half a point of the plain network's",
-            f"{lsg['accuracy']} against {std['accuracy']}",
-            ("table1", "accuracy"),
-            lambda ours, control: ours >= control - 0.005,
-            effect="accuracy",
-        ),
-        Row(
-            f"the gate is sparse (L1 norm / C K at most {DENSITY})",
-            f"{lsg['L1 norm']}",
-            ("table1", "L1 norm"),
-            lambda ours, control: ours <= DENSITY,
-            alone=True,
-        ),
-        Row(
-            "the gate is sparser than that solved for the plain network's Phi (at most 0.37 of its density)",
-            f"{lsg['L1 norm']} against {std['L1 norm']}",
-            ("table1", "L1 norm"),
-            lambda ours, control: ours <= 0.37 * control if 0.37 * control >= LEAST else None,
-        ),
-        Row(
-            "Phi is lower (converged, a = 1 on the density)",
-            phi,
-            ("table1", "Phi", "Phi"),
-            lambda ours, control: ours < control,
-        ),
-        Row(
-            "Phi is lower after the training's budget of updates of G",
-            phi,
-            ("table1", "Phi, training's budget", "Phi"),
-            lambda ours, control: ours < control,
-            paired=True,
-        ),
-        *masked,
-        Row(
-            "true positives resemble their gate row more (share on the diagonal)",
-            "significantly",
-            ("similarity", "true positives", "share on the diagonal"),
-            lambda ours, control: ours > control,
-        ),
-        Row(
-            "true positives resemble it more than false negatives do (difference of the shares)",
-            "significantly",
-            ("similarity", "share on the diagonal, true positives less false negatives"),
-            lambda ours, control: ours > control,
-        ),
-        Row(
-            "activation maps are more precise (insertion area, relative; more is better)",
-            "shown by examples",
-            ("localization", "insertion area, relative"),
-            lambda ours, control: ours > control,
-        ),
-        Row(
-            "so they are by deletion (area, relative; less is better)",
-            "shown by examples",
-            ("localization", "deletion area, relative"),
-            lambda ours, control: ours < control,
-        ),
-        Row(
-            "and more concentrated (share of the image with 90 % of the map)",
-            "shown by examples",
-            ("localization", "area of 90 % of the map"),
-            lambda ours, control: ours < control,
-        ),
-        Row(
-            "C_IC is at most 0.62 of the plain network's",
-            f"{c_ic['LSG']} (fixed gate) against {c_ic['STD']}",
-            ("correlation", "C_IC"),
-            lambda ours, control: ours <= 0.62 * control if control > 0 else None,
-            effect="C_IC",
-        ),
-        Row(
-            "beyond the paper: so is that of different filters",
-            "",
-            ("correlation", "C_IC of different filters"),
-            lambda ours, control: ours <= 0.62 * control if control > 0 else None,
-        ),
-        Row(
-            "beyond the paper: so is that of absolute correlations",
-            "",
-            ("correlation", "C_IC of absolute correlations"),
-            lambda ours, control: ours <= 0.62 * control,
-            effect="C_IC of absolute correlations",
-        ),
-        *(
-            Row(
-                f"fewer correlated pairs of filters (share above {threshold})",
-                "fewer",
-                ("correlation", f"share of pairs above {threshold}"),
-                lambda ours, control: ours < control,
-            )
-            for threshold in (0.1, 0.3)
-        ),
-        Row(
-            "cluster centres look more like the gate (cosine)",
-            "almost the same",
-            ("clustering", "cosine to the class's gate row"),
-            lambda ours, control: ours > control,
-        ),
-        Row(
-            "beyond the paper: clusters agree better with the classes (adjusted Rand index)",
-            "",
-            ("clustering", "adjusted Rand index"),
-            lambda ours, control: ours > control,
-        ),
-        *(attacked if "attacks" in report["claims"] else []),
-        Row(
-            "beyond the paper: mutual information score is at least 1.7 times the plain network's",
-            "; ".join(
-                f"{score['LSG']} against {score['STD']} ({name})" for name, score in paper.MUTUAL_INFORMATION.items()
-            ),
-            ("specificity", "mutual information score"),
-            lambda ours, control: ours >= 1.7 * control,
-            effect="mutual information score",
-        ),
-        Row(
-            "beyond the paper: accuracy without a class's own filters is at most 0.05",
-            "",
-            ("specificity", "gate", "without own filters"),
-            lambda ours, control: ours <= 0.05,
-            filters="own filters of an image",
-            alone=True,
-            effect="accuracy without own filters",
-        ),
-        Row(
-            "beyond the paper: so it is with the tightened gate",
-            "",
-            ("specificity", "tightened gate", "without own filters"),
-            lambda ours, control: ours <= 0.05,
-            filters="own filters of an image",
-            alone=True,
-        ),
-    ]
-
-
 def page(folder: Path) -> str:
     """Returns the page for the runs and comparisons in ``folder``."""
     paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
@@ -251,33 +48,21 @@ def page(folder: Path) -> str:
     comparisons, counts = (sorted(folder.glob(f"{kind}-*.json")) for kind in ("tradeoff", "ownership"))
     if not paths and not comparisons and not counts:
         raise ValueError(f"{folder / 'runs'} holds no runs; copy some with experiments.publish")
-    heads = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values())
-    lines = [_HEAD, "## Runs\n", "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *map(_run_line, paths)]
-    failed: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        if not (path / "report.json").is_file():
-            continue
+    reports, sections = {}, []
+    for path in (path for path in paths if (path / "report.json").is_file()):
         try:
-            report = read_report(path / "report.json")
+            report = read(path / "report.json")
         except ValueError as error:  # while a plan is at it, the next report may be the one that mends it
-            lines += _of_another_version(path.name, error, folder)
+            sections += _of_another_version(path.name, error, folder)
             continue
-        if _has_control(report):
-            ours, control = report["networks"]
-            lines += [
-                f"\n## {ours} against {control}\n",
-                f"One seed, `python -m experiments.report` ([all of it](runs/{path.name}/report.html)).\n",
-                claims_table(report),
-            ]
-            for row in rows(report):
-                if _verdict(row, report) == "no":
-                    failed[row.claim].append(ours)
-    if failed and (notes := folder / "notes.json").is_file():
-        explained = json.loads(notes.read_text())
-        lines += ["\n## Where a claim does not hold, and what was tried\n"]
-        lines += [
-            f"- **{claim}** ({', '.join(runs)}): {explained.get(claim, _UNEXPLAINED)}" for claim, runs in failed.items()
-        ]
+        if verdicts.has_control(report):
+            reports[path.name] = report
+            sections += _claims_section(path.name, report)
+    findings = _findings(folder, counts)
+    lines = [_HEAD, *_overview(reports), *_findings_section(findings)]
+    heads = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values())
+    lines += ["\n## Runs\n", "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *map(_run_line, paths)]
+    lines += [*sections, *_failures(folder, reports, findings)]
     for section, files in ((_arms_section, comparisons), (_ownership_section, counts)):
         for file in files:
             try:
@@ -295,12 +80,102 @@ def page(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _overview(reports: dict[str, dict[str, Any]]) -> list[str]:
+    """Returns the section with a row a claim, and in a column each run's verdict."""
+    if not reports:
+        return []
+    judged = {
+        name: {row.claim: verdicts.verdict(row, report) for row in verdicts.rows(report)}
+        for name, report in reports.items()
+    }
+    lines = [
+        "## At a glance\n",
+        "Which claims hold for which network beside its control; the figures are below.\n",
+        "| claim | " + " | ".join(judged) + " |",
+        "| --- " * (1 + len(judged)) + "|",
+    ]
+    for claim in dict.fromkeys(claim for each in judged.values() for claim in each):
+        lines.append(f"| {claim} | " + " | ".join(each.get(claim, "") for each in judged.values()) + " |")
+    return lines
+
+
+def _findings_section(findings: list[verdicts.Finding]) -> list[str]:
+    if not findings:
+        return []
+    lines = ["\n## Claims about training and about many networks\n"]
+    lines += ["| claim | the paper's | measured on | ours | holds |", "| --- " * 5 + "|"]
+    for claim, paper, measured, ours, holds in findings:
+        lines.append(f"| {claim} | {paper} | {measured} | {ours} | {verdicts.WORDS[holds]} |")
+    return lines
+
+
+def _findings(folder: Path, counts: list[Path]) -> list[verdicts.Finding]:
+    """Returns what the pictures' numbers and the counts of filters say of training and of many networks."""
+    found: list[verdicts.Finding] = []
+    if gates := _numbers(folder, "gates"):
+        unlike = [name for name in gates if _config(folder, name).lsg.sparsity_weight == 0]
+        densities = {name: numbers["density"] for name, numbers in gates.items()}
+        found += [each for name in unlike for each in verdicts.of_sparsity(densities, name)]
+    if curves := _numbers(folder, "convergence"):
+        unlike = [name for name in curves if _config(folder, name).scheme == "joint"]
+        found += [each for name in unlike for each in verdicts.of_schemes(curves, name)]
+    for file in counts:
+        try:
+            content = read(file)
+        except ValueError:  # which its section says
+            continue
+        held = content["thresholds"]["0.5"]
+        alone = [_of_filters(spread["mean"], content) for spread in held["by class"].values()]
+        found += verdicts.of_ownership(content["measured"], alone, _of_filters(held["shared"]["mean"], content))
+    return found
+
+
+def _numbers(folder: Path, claim: str) -> dict[str, Any]:
+    """Returns the numbers of figures/CLAIM.json, by network."""
+    file = folder / "figures" / f"{claim}.json"
+    numbers: dict[str, Any] = json.loads(file.read_text())["numbers"] if file.is_file() else {}
+    return numbers
+
+
+def _config(folder: Path, run: str) -> Config:
+    return Config.from_json(json.loads((folder / "runs" / run / "config.json").read_text()))
+
+
+def _claims_section(run: str, report: dict[str, Any]) -> list[str]:
+    ours, control = report["networks"]
+    return [
+        f"\n## {ours} against {control}\n",
+        f"One seed, `python -m experiments.report` ([all of it](runs/{run}/report.html)).\n",
+        claims_table(report),
+    ]
+
+
+def _failures(folder: Path, reports: dict[str, dict[str, Any]], findings: list[verdicts.Finding]) -> list[str]:
+    """Returns the section that says, of each claim that does not hold, where, and what notes.json has to say of it."""
+    failed: dict[str, list[str]] = defaultdict(list)
+    for report in reports.values():
+        for row in verdicts.rows(report):
+            if verdicts.verdict(row, report) == "no":
+                failed[row.claim].append(report["networks"][0])
+    for finding in findings:
+        if not finding.holds:
+            failed[finding.claim].append(finding.measured)
+    notes = folder / "notes.json"
+    if not failed or not notes.is_file():
+        return []
+    explained = json.loads(notes.read_text())
+    lines = ["\n## Where a claim does not hold, and what was tried\n"]
+    return lines + [
+        f"- **{claim}** ({', '.join(runs)}): {explained.get(claim, _UNEXPLAINED)}" for claim, runs in failed.items()
+    ]
+
+
 def _of_another_version(title: str, error: ValueError, folder: Path) -> list[str]:
     return [f"\n## {title}\n", f"{str(error).removeprefix(f'{folder}/')}."]
 
 
 def _arms_section(file: Path) -> list[str]:
-    content = read_tradeoff(file)
+    content = read(file)
     return [
         f"\n## Arms and their control: {file.stem.removeprefix('tradeoff-')}\n",
         f"{content['measured']}. By `{content['command']}`. [All numbers]({file.name}).\n",
@@ -310,7 +185,7 @@ def _arms_section(file: Path) -> list[str]:
 
 
 def _ownership_section(file: Path) -> list[str]:
-    content = read_ownership(file)
+    content = read(file)
     return [
         f"\n## Filters that classes hold alone (section 4.4): {content['measured']}\n",
         f"By `{content['command']}`. The paper's, over 20 models on CIFAR-10: 10 % of the filters a class alone, "
@@ -345,26 +220,16 @@ def ownership_table(content: dict[str, Any]) -> str:
 
 
 def _percent(spread: dict[str, float], content: dict[str, Any]) -> str:
-    return f"{100 * spread['mean'] / content['filters']:.1f} ± {100 * spread['std'] / content['filters']:.1f}"
+    return f"{_of_filters(spread['mean'], content):.1f} ± {_of_filters(spread['std'], content):.1f}"
 
 
-def read_tradeoff(file: Path) -> dict[str, Any]:
-    """Returns what experiments.tradeoff wrote. Raises ValueError where it was another version's."""
-    return _current(file)
+def _of_filters(count: float, content: dict[str, Any]) -> float:
+    """Returns a count of filters in percent of all."""
+    return 100 * count / float(content["filters"])
 
 
-def read_ownership(file: Path) -> dict[str, Any]:
-    """Returns what experiments.ownership wrote. Raises ValueError where it was another version's."""
-    return _current(file)
-
-
-def read_report(file: Path) -> dict[str, Any]:
-    """Returns what experiments.report wrote. Raises ValueError where it was another version's."""
-    return _current(file)
-
-
-def _current(file: Path) -> dict[str, Any]:
-    """Returns what a file holds. Raises ValueError where that is not what this version writes."""
+def read(file: Path) -> dict[str, Any]:
+    """Returns what report, tradeoff or ownership wrote. Raises ValueError where this version would write another."""
     try:
         content = json.loads(file.read_text())
     except ValueError:
@@ -409,7 +274,7 @@ def _arm_cell(found: dict[str, Any], judged: bool) -> str:
     values = list(found["by seed"].values())
     several = len(values) > 1
     spread = f" ± {np.std(values, ddof=1):.4f}" if several else ""
-    verdict = f", {_VERDICTS[found['holds']]}" if judged else ""
+    verdict = f", {verdicts.WORDS[found['holds']]}" if judged else ""
     interval = f" ({_range(found['difference'])})" if judged and several else ""
     return f"{np.mean(values):.4f}{spread}{verdict}{interval}"
 
@@ -442,8 +307,8 @@ def _settings(config: Config) -> Iterator[str]:
 def claims_table(report: dict[str, Any]) -> str:
     """Returns the table of the claims that a report of a gated network against a plain one can tell of."""
     lines = ["| claim | the paper's | ours | control's | holds |", "| --- " * 5 + "|"]
-    for row in rows(report):
-        found = _found(row, report)
+    for row in verdicts.rows(report):
+        found = verdicts.found(row, report)
         values = [numbers[row.place[-1]] for numbers in found]
         cells = ["" if value is None else f"{value:.4f}" for value in values]
         if row.interval is not None:
@@ -452,39 +317,8 @@ def claims_table(report: dict[str, Any]) -> str:
         if row.filters is not None:
             counts = [numbers[row.filters] for numbers in found]
             cells = [f"{cell} ({count:.3g} filters)" for cell, count in zip(cells, counts, strict=True)]
-        lines.append(f"| {row.claim} | {row.paper} | {cells[0]} | {cells[1]} | {_verdict(row, report)} |")
+        lines.append(f"| {row.claim} | {row.paper} | {cells[0]} | {cells[1]} | {verdicts.verdict(row, report)} |")
     return "\n".join(lines)
-
-
-def _has_control(report: dict[str, Any]) -> bool:
-    """Tells whether a report is of a network with a gate against one without."""
-    return [report["trained"][name]["gate"] == "none" for name in report["networks"]] == [False, True]
-
-
-def _found(row: Row, report: dict[str, Any]) -> list[dict[str, Any]]:
-    return [beside(row.place, report["claims"], network) for network in report["networks"]]
-
-
-def _verdict(row: Row, report: dict[str, Any]) -> str:
-    """Returns whether a claim holds, in words."""
-    found = _found(row, report)
-    values = [numbers[row.place[-1]] for numbers in found]
-    if None in values:
-        return "no images to tell by"
-    if row.interval is not None:
-        low, high = ([numbers[end] for numbers in found] for end in row.interval)
-        if max(low) <= min(high):
-            return "intervals overlap"
-    return _VERDICTS[row.holds(*values)]
-
-
-def beside(place: tuple[str, ...], claims: dict[str, Any], network: str) -> dict[str, Any]:
-    """Returns the numbers among which the last name of ``place`` is."""
-    claim, *inner = place[:-1]
-    numbers: dict[str, Any] = claims[claim]["numbers"][network]
-    for name in inner:
-        numbers = numbers[name]
-    return numbers
 
 
 def readme_table(folder: Path, name: str) -> str:
@@ -492,14 +326,14 @@ def readme_table(folder: Path, name: str) -> str:
     if (claim := folder / "figures" / f"{name}.json").is_file():
         return numbers_table(json.loads(claim.read_text())["numbers"])
     if name.startswith("ownership-") and (file := folder / f"{name}.json").is_file():
-        return ownership_table(read_ownership(file))
+        return ownership_table(read(file))
     for kind, table in (("tradeoff-", arms_table), ("effects-", effects_table)):
         if name.startswith(kind) and (file := folder / f"tradeoff-{name.removeprefix(kind)}.json").is_file():
-            return table(read_tradeoff(file))
+            return table(read(file))
         if name.startswith(kind):
             raise ValueError(f"there is no comparison {name}; make one with experiments.tradeoff")
     run = folder / "runs" / name
-    if (run / "report.json").is_file() and _has_control(report := read_report(run / "report.json")):
+    if (run / "report.json").is_file() and verdicts.has_control(report := read(run / "report.json")):
         return claims_table(report)
     raise ValueError(f"{name} has no report against a control; make one with experiments.report")
 

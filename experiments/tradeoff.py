@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments import claims, cli, report, results, summarize
+from experiments import claims, cli, report, results, summarize, verdicts
 from experiments.claims import Network
-from experiments.results import Row
+from experiments.verdicts import Row
 from lsg_jax import cache, plots
 from lsg_jax.analysis.comparison import Compared, Interval, compare
 from lsg_jax.checkpoint import environment
@@ -42,8 +42,8 @@ class Options:
 def measure(network: Network) -> tuple[list[Row], dict[str, float]]:
     """Returns the claims that a network can tell of, and what it says of each, all of it on the test set."""
     measured = report.content_of([network], [each([network]) for each in report.MEASURES])
-    rows = [row for row in results.rows(measured) if not row.paired]
-    beside = [results.beside(row.place, measured["claims"], network.name) for row in rows]
+    rows = [row for row in verdicts.rows(measured) if not row.paired]
+    beside = [verdicts.beside(row.place, measured["claims"], network.name) for row in rows]
     return rows, {row.claim: numbers[row.place[-1]] for row, numbers in zip(rows, beside, strict=True)}
 
 

@@ -69,3 +69,14 @@ def runs(tiny_model, tmp_path_factory):
         ).resolve(320, 10, 4)
         loop.fit(config, dataset, folder / gate)
     return folder
+
+
+@pytest.fixture
+def quick_attacks(monkeypatch):
+    from experiments import attacks  # not for the commands that take the network from here
+
+    quick = {
+        "one pixel": {"population": 8, "generations": 1},
+        "local search": {"rounds": 2, "max_candidates": 8},
+    }
+    monkeypatch.setitem(attacks.BUDGETS, "short", quick)

@@ -5,11 +5,8 @@ import dataclasses
 import html.parser
 import itertools
 import json
-import shutil
 import sys
-from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
@@ -18,14 +15,11 @@ from experiments import (
     attacks,
     claims,
     cli,
-    convergence,
     correlation,
     gates,
     localization,
     masking,
-    ownership,
     report,
-    results,
     similarity,
     specificity,
     table1,
@@ -33,15 +27,6 @@ from experiments import (
 from lsg_jax import data, load_run, save_run
 from lsg_jax.analysis.correlation import class_order
 from lsg_jax.metrics import filter_correlation
-
-
-@pytest.fixture
-def quick_attacks(monkeypatch):
-    quick = {
-        "one pixel": {"population": 8, "generations": 1},
-        "local search": {"rounds": 2, "max_candidates": 8},
-    }
-    monkeypatch.setitem(attacks.BUDGETS, "short", quick)
 
 
 class Page(html.parser.HTMLParser):
@@ -104,55 +89,6 @@ def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(runs, t
     assert file.read_text() == "mine"
 
 
-def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path, monkeypatch):
-    for name in ("learned", "none"):
-        save_run(load_run(runs / name), tmp_path / "runs" / name)
-    report.report(report.Options(tmp_path / "runs" / "learned", tmp_path / "runs" / "none", attack_images=4))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    Path("README.md").write_text("above\n<!-- learned -->\nstale\n<!-- /learned -->\nbelow\n")
-    results.write(results.Options(tmp_path, readme=("learned",)))
-    with pytest.raises(ValueError, match="none has no report against a control"):
-        results.write(results.Options(tmp_path, readme=("none",)))
-    page = (tmp_path / "README.md").read_text()
-    last = load_run(runs / "learned").history[-1]
-    assert f"| {last['test_accuracy']:.4f} | {last['lsg_test_accuracy']:.4f} |" in page
-    measured = json.loads((tmp_path / "runs" / "learned" / "report.json").read_text())
-    ours, control = (measured["claims"]["correlation"]["numbers"][name]["C_IC"] for name in ("learned", "none"))
-    (line,) = (line for line in page.splitlines() if line.startswith("| C_IC is"))
-    holds = "cannot tell" if control <= 0 else "yes" if ours <= 0.62 * control else "no"
-    assert line.endswith(f"| {ours:.4f} | {control:.4f} | {holds} |")
-    shown = Path("README.md").read_text()
-    assert line in shown.splitlines()
-    assert (shown.splitlines()[0], shown.splitlines()[-1], "stale" in shown) == ("above", "below", False)
-
-
-def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
-    for name in ("learned", "none"):
-        save_run(load_run(runs / name), tmp_path / "runs" / name)
-    file = tmp_path / "runs" / "learned" / "report.json"
-    networks = claims.open_networks(runs / "learned", runs / "none", None)
-    found = {each.name: {"numbers": each.numbers} for each in (measure(networks) for measure in report.MEASURES)}
-    found["similarity"]["numbers"]["learned"]["true positives"]["share on the diagonal"] = float("nan")
-    trained = {name: {"model": "tiny", "gate": name} for name in ("learned", "none")}
-    file.write_text(
-        claims.to_json(
-            {"version": results.VERSION, "networks": ["learned", "none"], "trained": trained, "claims": found}
-        )
-    )
-    claims.write(convergence.measure(networks), tmp_path / "figures")
-    results.write(results.Options(tmp_path))
-    page = (tmp_path / "README.md").read_text()
-    ours, control = (each.run.history[-1]["test_accuracy"] for each in networks)
-    head = "| | learned | none |\n| --- | --- | --- |\n| epochs | 4 | 4 |\n"
-    assert f"{head}| accuracy, last epoch | {ours:.4f} | {control:.4f} |" in page
-    assert results.readme_table(tmp_path, "convergence") in page
-    (line,) = (line for line in page.splitlines() if "true positives resemble their gate row" in line)
-    assert line.endswith("| no images to tell by |")
-    assert "|  |" in line
-    assert "attack" not in page
-
-
 @pytest.mark.parametrize("claim", [attacks, localization])
 def test_networks_that_agree_on_no_image_are_named(runs, claim):
     networks = claims.open_networks(runs / "learned", runs / "none", None)
@@ -160,23 +96,6 @@ def test_networks_that_agree_on_no_image_are_named(runs, claim):
     networks[1].__dict__["logits"] = wrong
     with pytest.raises(ValueError, match="no test image is classified correctly by learned and none"):
         claim.measure(networks)
-
-
-@pytest.mark.parametrize(("high", "said"), [(0.19, "yes"), (0.21, "intervals overlap")])
-def test_attack_rates_differ_where_their_intervals_part(runs, high, said):
-    def rates(value, low, high):
-        rate = {"success rate": value, **dict(zip(attacks.INTERVAL, (low, high), strict=True))}
-        return {name: rate for name in attacks.ATTACKS}
-
-    networks = claims.open_networks(runs / "learned", runs / "none", None)
-    found = {each.name: {"numbers": each.numbers} for each in (measure(networks) for measure in report.MEASURES)}
-    found["attacks"] = {"numbers": {"learned": rates(0.1, 0.05, high), "none": rates(0.3, 0.2, 0.4)}}
-    trained = {name: {"model": "tiny", "gate": name} for name in ("learned", "none")}
-    table = results.claims_table({"networks": ["learned", "none"], "trained": trained, "claims": found})
-    lines = [line for line in table.splitlines() if "attack" in line]
-    assert len(lines) == 2
-    for line in lines:
-        assert line.endswith(f"| 0.1000 (0.0500 to {high:.4f}) | 0.3000 (0.2000 to 0.4000) | {said} |")
 
 
 def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatch, capsys):
@@ -341,73 +260,6 @@ def test_c_ic_is_over_as_many_filters_as_the_papers(runs, model, filters):
     wide.__dict__["correlation"] = np.eye(256)
     wide.__dict__["features"] = np.random.default_rng(0).uniform(size=(len(network.labels), 256))
     assert correlation.inter_class(wide)["filters a class (m)"] == filters
-
-
-def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
-    first = load_run(runs / "learned")
-    other = np.zeros(first.gate.shape, np.float32)
-    other[3], other[4, :2] = 1, 1
-    for name, gate in (("first", first.gate), ("other", jnp.asarray(other))):
-        save_run(dataclasses.replace(first, gate=gate), tmp_path / name)
-    folders = tmp_path / "first", tmp_path / "other"
-    ownership.count(ownership.Options(folders, tmp_path / "ownership.json"))
-    written = json.loads((tmp_path / "ownership.json").read_text())
-    holds = np.stack([np.asarray(first.gate) >= 0.5, other >= 0.5])
-    holders = holds.sum(1, keepdims=True)
-    shared = (holders > 1).sum((1, 2))
-    alone = (holds & (holders == 1)).sum(2)
-    numbers = written["thresholds"]["0.5"]
-    assert numbers["shared"] == {"mean": shared.mean(), "std": pytest.approx(shared.std(ddof=1))}
-    assert [numbers["by class"][str(each)]["mean"] for each in range(10)] == alone.mean(0).tolist()
-    assert numbers["a class alone"]["mean"] == pytest.approx(alone.mean())
-    assert written["measured"] == "2 learned gates of tiny on digits"
-    assert "| 0.5 |" in results.ownership_table(written)
-    (tmp_path / "alone").mkdir()
-    shutil.copy(tmp_path / "ownership.json", tmp_path / "alone" / "ownership-x.json")
-    assert results.ownership_table(written) in results.page(tmp_path / "alone")
-    for wrong, said in (
-        ((folders[0],), "at least two different run folders"),
-        ((folders[0], folders[0]), "at least two different run folders"),
-        ((folders[0], runs / "none"), "learns no gate to count in"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            ownership.count(ownership.Options(wrong, tmp_path / "ownership.json"))
-
-
-def test_the_page_says_why_a_claim_does_not_hold_and_misses_a_reason(runs, tmp_path):
-    for name in ("learned", "none"):
-        save_run(load_run(runs / name), tmp_path / "runs" / name)
-    report.report(report.Options(tmp_path / "runs" / "learned", tmp_path / "runs" / "none", attack_images=0))
-    (tmp_path / "notes.json").write_text(json.dumps({"a claim": "unused"}))
-    page = results.page(tmp_path)
-    told = [line for line in page.splitlines() if line.startswith("- **")]
-    failing = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if line.endswith("| no |")]
-    assert failing
-    assert told == [f"- **{claim}** (learned): not explained yet" for claim in failing]
-    (tmp_path / "notes.json").write_text(json.dumps(dict.fromkeys(failing, "because.")))
-    assert "not explained yet" not in results.page(tmp_path)
-
-
-def test_other_versions_files_of_results_are_named(runs, tmp_path):
-    save_run(load_run(runs / "learned"), tmp_path / "runs" / "learned")
-    imported = dataclasses.replace(load_run(runs / "none"), history=[], environment={})
-    save_run(imported, tmp_path / "runs" / "imported")
-    assert "imported" not in results.page(tmp_path)
-    (tmp_path / "tradeoff-x.json").write_text('{"command": "x"}')
-    (tmp_path / "runs" / "learned" / "report.json").write_text('{"networks": ["a", "b"], "claims": {}}')
-    (tmp_path / "ownership-x.json").write_text("null")
-    page = results.page(tmp_path)
-    for file in ("ownership-x.json", "tradeoff-x.json", "runs/learned/report.json"):
-        assert f"\n{file} was not written by this version; make it again.\n" in page
-    for name in ("learned", "tradeoff-x", "effects-x"):
-        with pytest.raises(ValueError, match="was not written by this version"):
-            results.readme_table(tmp_path, name)
-
-
-def test_numbers_in_numbers_and_missing_ones_have_their_rows():
-    table = results.numbers_table({"a": {"x": {"y": 0.5}, "n": 3}, "b": {"z": "never"}})
-    rows = ["| | a | b |", "| --- | --- | --- |", "| x: y | 0.5000 |  |", "| n | 3 |  |", "| z |  | never |"]
-    assert table.splitlines() == rows
 
 
 def test_a_class_without_images_is_null_in_json():

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import claims, results, summarize, tradeoff
+from experiments import claims, results, summarize, tradeoff, verdicts
 from lsg_jax import data, load_run, plots, save_run
 from lsg_jax.analysis.comparison import Compared, Interval, compare, interval
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
@@ -182,7 +182,7 @@ def test_the_picture_has_each_arm_where_it_lies():
 
 
 def test_a_claim_holds_where_both_ends_of_its_interval_say_so():
-    row = results.Row("more than half a point below", "", (), lambda ours, control: ours >= control - 0.005)
+    row = verdicts.Row("more than half a point below", "", (), lambda ours, control: ours >= control - 0.005)
 
     def holds(mean, low, high):
         return tradeoff.holds(row, Compared(Interval(0.9 + mean, 0, 1), Interval(mean, low, high)))
@@ -192,7 +192,7 @@ def test_a_claim_holds_where_both_ends_of_its_interval_say_so():
     assert holds(-0.004, -0.006, -0.002) is None
     nan = float("nan")
     assert (holds(-0.004, nan, nan), holds(-0.006, nan, nan)) == (True, False)
-    alone = results.Row("at most 0.05", "", (), lambda ours, control: ours <= 0.05, alone=True)
+    alone = verdicts.Row("at most 0.05", "", (), lambda ours, control: ours <= 0.05, alone=True)
     noisy = Interval(-0.7, -0.8, -0.6)
     assert tradeoff.holds(alone, Compared(Interval(0.03, 0.02, 0.04), noisy)) is True
     assert tradeoff.holds(alone, Compared(Interval(0.09, 0.08, 0.1), noisy)) is False

@@ -1,0 +1,308 @@
+"""Which claims a report tells of, the paper's figures of each, and when one holds."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from experiments import attacks, paper
+
+WORDS = {True: "yes", False: "no", None: "cannot tell"}
+DENSITY, LEAST = 0.12, 0.1  # of a sparse gate, and of any with ten classes
+
+
+class Row(NamedTuple):
+    """One claim about a network beside its control.
+
+    Attributes:
+      claim: in words.
+      paper: its figures.
+      place: where ours lie in a report.
+      holds: whether it does, from our figure and the control's; None where they cannot tell.
+      interval: the names of the ends of the figure's confidence interval, which lie beside it.
+      filters: the name of how many filters were removed for it, which lies beside it.
+      effect: what short tables and pictures of arms, which show not every claim, call the figure.
+      paired: whether the control's figure depends on which network it is the control of.
+      alone: whether ours is judged without the control's.
+    """
+
+    claim: str
+    paper: str
+    place: tuple[str, ...]
+    holds: Callable[[float, float], bool | None]
+    interval: tuple[str, str] | None = None
+    filters: str | None = None
+    effect: str | None = None
+    paired: bool = False
+    alone: bool = False
+
+
+class Finding(NamedTuple):
+    """One claim about training, or about many networks, judged.
+
+    Attributes:
+      claim: in words.
+      paper: what the paper says.
+      measured: on which runs.
+      ours: our figure, and that which it is compared with.
+      holds: whether it does.
+    """
+
+    claim: str
+    paper: str
+    measured: str
+    ours: str
+    holds: bool
+
+
+def rows(report: dict[str, Any]) -> list[Row]:
+    """Returns the claims that a report of a gated network against a plain one can tell of."""
+    std, lsg = paper.TABLE1["STD"], paper.TABLE1["LSG"]
+    first = report["networks"][0]
+    c_ic = paper.C_IC.get(report["trained"][first]["model"], paper.C_IC["resnet20"])
+    phi = f"{lsg['Phi']} against {std['Phi']}"
+    masked = [
+        row
+        for mask in report["claims"]["masking"]["numbers"][first]
+        for row in (
+            Row(
+                f"{mask}: more of its recall is lost",
+                "all of it, against some",
+                ("masking", mask, "recall lost by these classes"),
+                lambda ours, control: ours > control,
+                filters="filters removed",
+            ),
+            Row(
+                f"{mask}: no other class loses 0.02 of its recall (the one that loses most)",
+                "none",
+                ("masking", mask, "most recall lost by another"),
+                lambda ours, control: ours < 0.02,
+                filters="filters removed",
+                alone=True,
+            ),
+        )
+    ]
+    attacked = [
+        Row(
+            f"{name} attack: success rate is lower",
+            f"{figures['LSG']:.2f} against {figures['STD']:.2f}",
+            ("attacks", name, "success rate"),
+            lambda ours, control: ours < control,
+            attacks.INTERVAL,
+        )
+        for name, figures in paper.ATTACKS.items()
+    ]
+    return [
+        Row(
+            "accuracy within half a point of the plain network's",
+            f"{lsg['accuracy']} against {std['accuracy']}",
+            ("table1", "accuracy"),
+            lambda ours, control: ours >= control - 0.005,
+            effect="accuracy",
+        ),
+        Row(
+            f"the gate is sparse (L1 norm / C K at most {DENSITY})",
+            f"{lsg['L1 norm']}",
+            ("table1", "L1 norm"),
+            lambda ours, control: ours <= DENSITY,
+            alone=True,
+        ),
+        Row(
+            "the gate is sparser than that solved for the plain network's Phi (at most 0.37 of its density)",
+            f"{lsg['L1 norm']} against {std['L1 norm']}",
+            ("table1", "L1 norm"),
+            lambda ours, control: ours <= 0.37 * control if 0.37 * control >= LEAST else None,
+        ),
+        Row(
+            "Phi is lower (converged, a = 1 on the density)",
+            phi,
+            ("table1", "Phi", "Phi"),
+            lambda ours, control: ours < control,
+        ),
+        Row(
+            "Phi is lower after the training's budget of updates of G",
+            phi,
+            ("table1", "Phi, training's budget", "Phi"),
+            lambda ours, control: ours < control,
+            paired=True,
+        ),
+        *masked,
+        Row(
+            "true positives resemble their gate row more (share on the diagonal)",
+            "significantly",
+            ("similarity", "true positives", "share on the diagonal"),
+            lambda ours, control: ours > control,
+        ),
+        Row(
+            "true positives resemble it more than false negatives do (difference of the shares)",
+            "significantly",
+            ("similarity", "share on the diagonal, true positives less false negatives"),
+            lambda ours, control: ours > control,
+        ),
+        Row(
+            "activation maps are more precise (insertion area, relative; more is better)",
+            "shown by examples",
+            ("localization", "insertion area, relative"),
+            lambda ours, control: ours > control,
+        ),
+        Row(
+            "so they are by deletion (area, relative; less is better)",
+            "shown by examples",
+            ("localization", "deletion area, relative"),
+            lambda ours, control: ours < control,
+        ),
+        Row(
+            "and more concentrated (share of the image with 90 % of the map)",
+            "shown by examples",
+            ("localization", "area of 90 % of the map"),
+            lambda ours, control: ours < control,
+        ),
+        Row(
+            "C_IC is at most 0.62 of the plain network's",
+            f"{c_ic['LSG']} (fixed gate) against {c_ic['STD']}",
+            ("correlation", "C_IC"),
+            lambda ours, control: ours <= 0.62 * control if control > 0 else None,
+            effect="C_IC",
+        ),
+        Row(
+            "beyond the paper: so is that of different filters",
+            "",
+            ("correlation", "C_IC of different filters"),
+            lambda ours, control: ours <= 0.62 * control if control > 0 else None,
+        ),
+        Row(
+            "beyond the paper: so is that of absolute correlations",
+            "",
+            ("correlation", "C_IC of absolute correlations"),
+            lambda ours, control: ours <= 0.62 * control,
+            effect="C_IC of absolute correlations",
+        ),
+        *(
+            Row(
+                f"fewer correlated pairs of filters (share above {threshold})",
+                "fewer",
+                ("correlation", f"share of pairs above {threshold}"),
+                lambda ours, control: ours < control,
+            )
+            for threshold in (0.1, 0.3)
+        ),
+        Row(
+            "cluster centres look more like the gate (cosine)",
+            "almost the same",
+            ("clustering", "cosine to the class's gate row"),
+            lambda ours, control: ours > control,
+        ),
+        Row(
+            "beyond the paper: clusters agree better with the classes (adjusted Rand index)",
+            "",
+            ("clustering", "adjusted Rand index"),
+            lambda ours, control: ours > control,
+        ),
+        *(attacked if "attacks" in report["claims"] else []),
+        Row(
+            "beyond the paper: mutual information score is at least 1.7 times the plain network's",
+            "; ".join(
+                f"{score['LSG']} against {score['STD']} ({name})" for name, score in paper.MUTUAL_INFORMATION.items()
+            ),
+            ("specificity", "mutual information score"),
+            lambda ours, control: ours >= 1.7 * control,
+            effect="mutual information score",
+        ),
+        Row(
+            "beyond the paper: accuracy without a class's own filters is at most 0.05",
+            "",
+            ("specificity", "gate", "without own filters"),
+            lambda ours, control: ours <= 0.05,
+            filters="own filters of an image",
+            alone=True,
+            effect="accuracy without own filters",
+        ),
+        Row(
+            "beyond the paper: so it is with the tightened gate",
+            "",
+            ("specificity", "tightened gate", "without own filters"),
+            lambda ours, control: ours <= 0.05,
+            filters="own filters of an image",
+            alone=True,
+        ),
+    ]
+
+
+def has_control(report: dict[str, Any]) -> bool:
+    """Tells whether a report is of a network with a gate against one without."""
+    return [report["trained"][name]["gate"] == "none" for name in report["networks"]] == [False, True]
+
+
+def found(row: Row, report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the numbers that a claim is judged by, of the network and of its control."""
+    return [beside(row.place, report["claims"], network) for network in report["networks"]]
+
+
+def verdict(row: Row, report: dict[str, Any]) -> str:
+    """Returns whether a claim holds, in words."""
+    both = found(row, report)
+    values = [numbers[row.place[-1]] for numbers in both]
+    if None in values:
+        return "no images to tell by"
+    if row.interval is not None:
+        low, high = ([numbers[end] for numbers in both] for end in row.interval)
+        if max(low) <= min(high):
+            return "intervals overlap"
+    return WORDS[row.holds(*values)]
+
+
+def beside(place: tuple[str, ...], claims: dict[str, Any], network: str) -> dict[str, Any]:
+    """Returns the numbers among which the last name of ``place`` is."""
+    claim, *inner = place[:-1]
+    numbers: dict[str, Any] = claims[claim]["numbers"][network]
+    for name in inner:
+        numbers = numbers[name]
+    return numbers
+
+
+def of_sparsity(densities: dict[str, float], without: str) -> list[Finding]:
+    """Figure 3, from the density of each run's learned gate, of which the run ``without`` has no sparsity term."""
+    return [
+        Finding(
+            f"the gate is sparse with the sparsity term (L1 norm / C K at most {DENSITY}) and not without it",
+            "seen in Figure 3",
+            f"{name} against {without}",
+            f"{density:.4f} against {densities[without]:.4f}",
+            density <= DENSITY < densities[without],
+        )
+        for name, density in densities.items()
+        if name != without
+    ]
+
+
+def of_schemes(curves: dict[str, dict[str, Any]], joint: str) -> list[Finding]:
+    """Footnote 1, from what the convergence of each run is, of which the run ``joint`` has the joint scheme."""
+    return [
+        Finding(
+            f"alternating epochs {claim}",
+            f"better {quality}",
+            f"{name} against {joint}",
+            f"{found[measure]:.4g} against {curves[joint][measure]:.4g}",
+            found[measure] < curves[joint][measure],
+        )
+        for name, found in curves.items()
+        if name != joint
+        for claim, quality, measure in (
+            ("reach the level of accuracy sooner (epoch)", "converging speed", "epoch from which on it stays there"),
+            ("lose less accuracy from an epoch to the next (drops in all)", "training stability", "drops in all"),
+        )
+    ]
+
+
+def of_ownership(measured: str, alone: list[float], shared: float) -> list[Finding]:
+    """Section 4.4, from the percentage of the filters that each class holds alone, and of those that are shared."""
+    return [
+        Finding(
+            "each class alone holds about a tenth of the filters (5 to 15 %)",
+            "10 %",
+            measured,
+            f"{min(alone):.1f} to {max(alone):.1f} %",
+            all(5 <= each <= 15 for each in alone),
+        ),
+        Finding(
+            "about a tenth of the filters is shared (5 to 15 %)", "10 %", measured, f"{shared:.1f} %", 5 <= shared <= 15
+        ),
+    ]
