@@ -79,10 +79,8 @@ results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.convergence --run=results/runs/cifar10-joint \
 		--against=results/runs/cifar10-learned --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.ownership --output=results/ownership-cifar10.json results/runs/cifar10-learned \
-		results/runs/cifar10-joint results/runs/finetune-learned results/runs/finetune-silence \
+		results/runs/cifar10-joint* results/runs/finetune-learned results/runs/finetune-silence \
 		results/runs/finetune-complement results/runs/finetune-both results/runs/finetune-joint*
-	.venv/bin/python -m experiments.results --readme cifar10-learned convergence effects-finetune effects-weights \
-		effects-seeds ownership-digits-gates ownership-cifar10
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-no-sparsity --output=results/figures
 	for claim in masking localization; do \
@@ -91,6 +89,8 @@ results-cifar10: .venv/installed
 	for claim in correlation clustering; do \
 		.venv/bin/python -m experiments.$$claim --run=results/runs/cifar10-fixed \
 			--against=results/runs/cifar10-none --output=results/figures $(CIFAR10) || exit; done
+	.venv/bin/python -m experiments.results --readme cifar10-learned convergence effects-scratch effects-finetune \
+		effects-weights effects-seeds ownership-digits-gates ownership-cifar10
 
 reproduce-digits: .venv/installed
 	.venv/bin/python -m experiments.reproduce digits

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator
 
 from lsg_jax.analysis.comparison import Interval
 from lsg_jax.analysis.correlation import ClassOrder
@@ -18,7 +19,7 @@ _STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", "
 _HISTORY = {
     "test_accuracy": "test accuracy",
     "test_cross_entropy": "test cross entropy (nats)",
-    "density": "gate density, ||G||_1 / (C K)",
+    "density": r"gate density, $\|G\|_1 / (C K)$",
 }
 
 
@@ -378,6 +379,9 @@ def _history_panels(label: str) -> tuple[Figure, Any]:
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
     axes[1].set_yscale("log")
+    axes[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[1].yaxis.set_major_formatter("{x:g}")
+    axes[1].minorticks_off()
     axes[2].set_ylim(0, 1.05)
     return figure, axes
 

@@ -306,7 +306,7 @@ def test_training_starts_from_the_file_and_goes_on_without_it(tmp_path, monkeypa
     monkeypatch.setattr(pretrained, "read", lambda path: there)
     whole = loop.fit_seeds(config, dataset, tmp_path / "whole", seeds)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_evaluate", lambda *_: (_ for _ in ()).throw(Crash))
+        patch.setattr(loop, "evaluate", lambda *_: (_ for _ in ()).throw(Crash))
         with pytest.raises(Crash):
             loop.fit_seeds(config, dataset, tmp_path / "cut", seeds)
     monkeypatch.setattr(pretrained, "read", lambda path: pytest.fail("read again"))
@@ -351,7 +351,7 @@ def test_a_tightened_gate_is_that_of_the_run_before_held_fast(tmp_path, monkeypa
     assert not np.array_equal(ours.last_kernel, before.last_kernel)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_evaluate", lambda *_: (_ for _ in ()).throw(Crash))
+        patch.setattr(loop, "evaluate", lambda *_: (_ for _ in ()).throw(Crash))
         with pytest.raises(Crash):
             loop.fit(config, dataset, tmp_path / "cut")
     chex.assert_trees_all_equal(lsg_jax.load_run(tmp_path / "cut").params, before.params)

@@ -21,7 +21,7 @@ from lsg_jax import checkpoint, data, gates, load_run, losses, models, save_run
 from lsg_jax.checkpoint import Checkpoints
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
 from lsg_jax.training import folder as folders
-from lsg_jax.training import loop, parallel, schedule, segments, steps
+from lsg_jax.training import initialization, loop, parallel, progress, schedule, segments, steps
 from lsg_jax.training import state as states
 
 WEIGHTS = losses.Weights(0.7, 0.05, 5.0)
@@ -277,7 +277,7 @@ def test_a_segment_gives_the_numbers_of_single_steps():
     config, dataset = tiny_run()
     rate = schedule.learning_rate("cosine", 0.1, 12)
     seed = np.uint32(2**31 + 5)
-    whole, single = (loop._initial_state(config, dataset, rate, seed) for _ in range(2))
+    whole, single = (initialization.initial_state(config, dataset, rate, seed) for _ in range(2))
     single = dataclasses.replace(single, model=models.create("tiny", 10))  # no mapped axis outside the mesh
     train = segments.DeviceSplit(*map(jnp.asarray, dataset.train))
     constants = {
@@ -339,7 +339,7 @@ def test_resuming_is_bit_for_bit(tmp_path, monkeypatch, stop_after):
         return ""
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_describe_line", crash)
+        patch.setattr(progress, "describe_line", crash)
         with pytest.raises(Crash):
             loop.fit(config, dataset, tmp_path / "cut")
     resumed = loop.fit(config, dataset, tmp_path / "cut")
@@ -368,7 +368,7 @@ def test_a_signal_in_the_middle_of_an_epoch_saves_and_resumes_exactly(tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_segment", signalled)
-        patch.setattr(loop, "_SECONDS_A_SEGMENT", 0)  # a segment a step
+        patch.setattr(progress, "_SECONDS_A_SEGMENT", 0)  # a segment a step
         with pytest.raises(loop.Interrupted) as stop:
             loop.fit(config, dataset, tmp_path / "cut")
     assert stop.value.signum == 15

@@ -1,0 +1,39 @@
+"""Both paths on the test set."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from lsg_jax.data import Dataset
+from lsg_jax.training import parallel
+from lsg_jax.training.progress import Segments
+from lsg_jax.training.segments import DeviceSplit, evaluate_segment
+from lsg_jax.training.state import TrainState
+
+_BATCH = 500
+
+
+def evaluate(state: TrainState, test: DeviceSplit, dataset: Dataset, mesh: Mesh) -> dict[str, np.ndarray]:
+    """Returns accuracy and cross entropy of both paths, one value a run."""
+    zero = np.zeros(state.step.shape, np.float32)
+    totals: Any = {path: {"correct": zero, "cross_entropy": zero} for path in ("std", "lsg")}
+    devices = mesh.shape[parallel.AXIS]
+    batch_size = -(-min(_BATCH, len(test.labels)) // devices) * devices
+    segment = partial(
+        evaluate_segment,
+        mesh=mesh,
+        stacked=state.step.ndim > 0,
+        batch_size=batch_size,
+        mean=dataset.mean,
+        std=dataset.std,
+    )
+    for start, stop, _ in Segments().of(0, -(-len(test.labels) // batch_size), "measuring", batch_size):
+        totals = jax.block_until_ready(segment(state, totals, test, start, stop))
+    return {
+        f"{prefix}test_{name}": np.asarray(totals[path][key], np.float64) / len(test.labels)
+        for path, prefix in (("std", ""), ("lsg", "lsg_"))
+        for name, key in (("accuracy", "correct"), ("cross_entropy", "cross_entropy"))
+    }

@@ -1,0 +1,80 @@
+"""What a training starts from: the labels checked, theta drawn or that of another run, and the gate."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from lsg_jax import cache, gates, losses, models, pretrained
+from lsg_jax.checkpoint import Run, load_run
+from lsg_jax.config import Config
+from lsg_jax.data import Dataset
+from lsg_jax.training import parallel
+from lsg_jax.training import state as states
+from lsg_jax.training.state import TrainState
+
+
+def check_labels(dataset: Dataset) -> None:
+    """Raises ValueError where a label is no class: indexing would take the nearest one that is."""
+    classes = len(dataset.class_names)
+    for name, labels in (("training", dataset.train.labels), ("test", dataset.test.labels)):
+        if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+            wrong = labels.min() if labels.min() < 0 else labels.max()
+            raise ValueError(
+                f"a {name} image has the label {wrong}; {classes} classes have the labels 0 to {classes - 1}"
+            )
+
+
+def open_origin(path: Path, config: Config, dataset: Dataset) -> Run:
+    """Opens what training starts from; raises ValueError where it does not fit the configuration or the data set."""
+    path = cache.expanded(path)
+    if not path.suffix and not path.is_dir():
+        raise FileNotFoundError(f"there is no run folder --init {path}")
+    origin = load_run(path) if path.is_dir() else pretrained.import_torch(path)
+    done, asked = len(origin.history), origin.config.optimizer.epochs
+    if not origin.imported and done < asked:
+        raise ValueError(f"--init {path} has {done} of {asked} epochs; finish it first")
+    name, classes, channels = config.data.dataset, len(dataset.class_names), dataset.train.images.shape[-1]
+    if origin.config.model != config.model:
+        raise ValueError(f"{path} holds a {origin.config.model}, not the {config.model} of --model={config.model}")
+    if len(origin.class_names) != classes:
+        raise ValueError(f"{path} has {len(origin.class_names)} classes, and {name} has {classes}")
+    if origin.image_shape[-1] != channels:
+        raise ValueError(
+            f"{path} takes images of {origin.image_shape[-1]} channels, and those of {name} have {channels}"
+        )
+    if config.gate == "tightened" and origin.config.gate != "learned":
+        raise ValueError(f"{path} has no learned gate to tighten; choose a run that was trained with --gate=learned")
+    return origin
+
+
+def initial_state(
+    config: Config, dataset: Dataset, learning_rate: Any, seed: Any, origin: Run | None = None
+) -> TrainState:
+    """Returns the state before the first step: theta drawn from ``seed`` or, where given, that of ``origin``."""
+    model = models.create(config.model, len(dataset.class_names), parallel.AXIS, config.precision)
+    lsg = config.lsg
+    assert lsg.sparsity_weight is not None  # Config.resolve has seen to it
+    assert lsg.sparsity_target is not None
+    assert lsg.shared_filters is not None
+    if config.gate == "fixed":
+        per_class = (model.num_filters - lsg.shared_filters) // model.num_classes
+        gate = gates.fixed(model.num_classes, per_class, lsg.shared_filters)
+    elif config.gate == "tightened" and origin is not None:
+        gate = gates.tighten(origin.gate, lsg.tighten_threshold)
+    else:
+        gate = gates.init(model.num_classes, model.num_filters, lsg.gate_init if config.gate == "learned" else 1.0)
+    # The epochs' keys are fold_in(key, 0), fold_in(key, 1), ...: the last number stays clear of them.
+    state = states.create(
+        jax.random.fold_in(jax.random.key(seed), 2**32 - 1),
+        model,
+        dataset.train.images.shape[1:],
+        gate,
+        states.theta_optimizer(learning_rate, config.optimizer.momentum, config.optimizer.weight_decay),
+        states.learned_gate_optimizer(lsg.gate_learning_rate) if config.gate == "learned" else states.frozen(),
+        losses.Weights(
+            lsg.gate_loss_weight, lsg.sparsity_weight, lsg.sparsity_target, lsg.silence_weight, lsg.complement_weight
+        ),
+    )
+    return state if origin is None else dataclasses.replace(state, params=origin.params, batch_stats=origin.batch_stats)

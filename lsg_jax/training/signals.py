@@ -1,0 +1,43 @@
+"""Signals that stop a training, once it is saved: Ctrl-C, and SIGTERM of a machine that is taken away."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lsg_jax.training import parallel
+
+
+class Interrupted(Exception):
+    """A signal stopped the run after its state was saved; ``signum`` tells which."""
+
+    def __init__(self, signum: int):
+        super().__init__(f"stopped by signal {signum}")
+        self.signum = signum
+
+
+def agreed(received: list[int]) -> int:
+    """Returns the signal that this process, or else another one, has received, 0 where none has."""
+    return int(parallel.max_over_processes(received[0] if received else 0))
+
+
+@contextmanager
+def collected() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them; a second one of either dies as usual."""
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def receive(number: int, _: Any) -> None:
+        os.write(2, b"\nstopping after this segment; once more to stop at once\n")
+        received.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in before:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
