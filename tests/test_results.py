@@ -150,21 +150,27 @@ def test_numbers_in_numbers_and_missing_ones_have_their_rows():
 
 
 def test_figure_3_needs_a_sparse_gate_and_a_dense_one_without_the_term():
-    (found,) = verdicts.of_sparsity({"with": 0.1, "without": 0.9}, "without")
-    assert (found.measured, found.ours, found.holds) == ("with against without", "0.1000 against 0.9000", True)
-    assert [each.holds for each in verdicts.of_sparsity({"dense": 0.2, "sparse": 0.1, "without": 0.11}, "without")] == [
-        False,
-        False,
-    ]
+    found = verdicts.of_sparsity("a against b", 0.1, 0.9)
+    assert (found.measured, found.ours, found.holds) == ("a against b", "0.1000 against 0.9000", True)
+    assert not verdicts.of_sparsity("a against b", 0.2, 0.9).holds
+    assert not verdicts.of_sparsity("a against b", 0.1, 0.11).holds
 
 
-def test_footnote_1_is_judged_by_speed_and_by_stability():
-    curves = {
-        "together": {"epoch from which on it stays there": 19, "drops in all": 0.2},
-        "apart": {"epoch from which on it stays there": 22, "drops in all": 0.1},
-    }
-    speed, stability = verdicts.of_schemes(curves, "together")
-    assert (speed.ours, speed.holds) == ("22 against 19", False)
+@pytest.mark.parametrize(
+    ("alternating", "joint", "said", "holds"),
+    [
+        (22, 19, "22 against 19", False),
+        (3, 3, "3 against 3", None),
+        (19, "never", "19 against never", True),
+        ("never", 3, "never against 3", False),
+        ("never", "never", "never against never", None),
+    ],
+)
+def test_footnote_1_is_judged_by_speed_and_by_stability(alternating, joint, said, holds):
+    sooner = "epoch from which on it stays there"
+    curves = {sooner: alternating, "drops in all": 0.1}, {sooner: joint, "drops in all": 0.2}
+    speed, stability = verdicts.of_schemes("a against b", *curves)
+    assert (speed.ours, speed.holds) == (said, holds)
     assert (stability.ours, stability.holds) == ("0.1 against 0.2", True)
 
 
@@ -178,10 +184,18 @@ def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path)
     trained = load_run(runs / "learned")
     without = dataclasses.replace(trained.config, lsg=dataclasses.replace(trained.config.lsg, sparsity_weight=0.0))
     joint = dataclasses.replace(trained.config, scheme="joint")
-    for name, config in (("learned", trained.config), ("without", without), ("joint", joint)):
+    later = dataclasses.replace(joint, seed=1)
+    none = load_run(runs / "none").config
+    for name, config in (("learned", trained.config), ("without", without), ("joint", joint), ("later", later)):
         save_run(dataclasses.replace(trained, config=config), tmp_path / "runs" / name)
-    gates = {"learned": {"density": 0.1}, "without": {"density": 0.9}}
-    curves = {name: {"epoch from which on it stays there": 3, "drops in all": 0.0} for name in ("learned", "joint")}
+    save_run(dataclasses.replace(trained, config=none), tmp_path / "runs" / "none")
+    gates = {name: {"density": 0.1} for name in ("learned", "removed")} | {
+        name: {"density": 0.9} for name in ("without", "none")
+    }
+    curves = {
+        name: {"epoch from which on it stays there": epoch, "drops in all": 0.0}
+        for name, epoch in (("learned", 4), ("joint", 3), ("later", 3), ("none", 2))
+    } | {"imported": {}}
     (tmp_path / "figures").mkdir()
     for name, numbers in (("gates", gates), ("convergence", curves)):
         content = {"title": name, "caption": "", "numbers": numbers}
@@ -189,8 +203,26 @@ def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path)
     ownership.count(ownership.Options((runs / "learned", tmp_path / "runs" / "joint"), tmp_path / "ownership-x.json"))
     (tmp_path / "notes.json").write_text("{}")
     page = results.page(tmp_path)
-    assert "| learned against without | 0.1000 against 0.9000 | yes |" in page
-    assert page.count("| learned against joint | 3 against 3 | no |") == 1
-    assert page.count("| learned against joint | 0 against 0 | no |") == 1
-    assert page.count("| 2 learned gates of tiny on digits |") == 2
-    assert "- **alternating epochs reach the level of accuracy sooner (epoch)** (learned against joint)" in page
+    found = page.split("## Claims about training and about many networks")[1].split("## Runs")[0].splitlines()
+    lines = [line.split(" | ", 2)[2] for line in found if line.startswith("| ")][2:]
+    assert lines[:3] == [
+        "learned against without (4 and 4 epochs) | 0.1000 against 0.9000 | yes |",
+        "learned against joint | 4 against 3 | no |",
+        "learned against joint | 0 against 0 | cannot tell |",
+    ]
+    assert [line.split(" | ")[0] for line in lines[3:]] == 2 * ["2 learned gates of tiny on digits"]
+    assert page.count("- **alternating epochs") == 1
+    assert "two sooner (epoch)** (learned against joint): not explained yet" in page
+
+
+def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
+    def of(holds, *seeds):
+        interval = {"mean": 0.5, "low": None, "high": None}
+        return {"by seed": dict.fromkeys(seeds, 0.5), "mean": interval, "difference": interval, "holds": holds}
+
+    arms = {"none": of(None, "0", "1"), "both": of(None, "0", "1"), "single": of(True, "0")}
+    content = {"version": results.VERSION, "command": "x", "measured": "y", "claims": {"a claim": ""}}
+    content |= {"arms": {arm: {"a claim": found} for arm, found in arms.items()}, "effects": {}, "runs": {}}
+    (tmp_path / "tradeoff-z.json").write_text(json.dumps(content))
+    page = results.page(tmp_path)
+    assert "| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page

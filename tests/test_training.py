@@ -718,6 +718,35 @@ def test_a_first_checkpoint_that_was_cut_short_is_no_obstacle(whole_run, tmp_pat
     assert without_times(loop.fit(*tiny_run(), tmp_path / "cut")) == without_times(whole_run[1])
 
 
+def test_seeds_of_which_one_has_its_first_checkpoint_cut_short_start_anew_together(tmp_path):
+    config, dataset = tiny_run()
+    whole = loop.fit_seeds(config, dataset, tmp_path, 2)
+    for step in [*tmp_path.glob("seed?/checkpoints/9"), *tmp_path.glob("seed?/checkpoints/12")]:
+        shutil.rmtree(step)
+    assert [path.name for path in tmp_path.glob("seed?/checkpoints/*")] == ["6", "6"]
+    (tmp_path / "seed1" / "checkpoints" / "6" / "digests.json").unlink()
+    again = loop.fit_seeds(config, dataset, tmp_path, 2)
+    assert [without_times(history) for history in again] == [without_times(history) for history in whole]
+    assert len((tmp_path / "seed0" / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_what_is_not_finite_once_and_not_again_has_no_step(tmp_path, monkeypatch):
+    config, dataset = tiny_run()
+    segment, calls = loop.train_segment, []
+
+    def spoilt(*arguments, **constants):
+        state, total_loss = segment(*arguments, **constants)
+        calls.append(arguments[-2:])
+        return state, total_loss + np.nan if calls[-1] == (1, 3) else total_loss
+
+    monkeypatch.setattr(loop, "train_segment", spoilt)
+    with pytest.raises(
+        loop.Diverged, match=r"^loss is not finite in epoch 1 \(std\), one of the steps 2 to 3 of 3, at"
+    ):
+        loop.fit(config, dataset, tmp_path)
+    assert calls == [(0, 0), (0, 1), (1, 3), (1, 2), (2, 3)]
+
+
 def test_nothing_is_written_for_a_configuration_that_does_not_fit(tmp_path):
     config, dataset = tiny_run()
     loose = dataclasses.replace(config, lsg=dataclasses.replace(config.lsg, sparsity_weight=None))

@@ -12,7 +12,7 @@ from lsg_jax.training.state import TrainState
 
 
 class Diverged(Exception):
-    """The loss, theta, G or a momentum is not finite; nothing of that was saved."""
+    """The loss, theta, batch statistics, G or a momentum is not finite; nothing of that was saved."""
 
 
 def not_finite(state: TrainState, total_loss: jax.Array, runs: int) -> dict[str, np.ndarray]:
@@ -32,7 +32,7 @@ def not_finite(state: TrainState, total_loss: jax.Array, runs: int) -> dict[str,
 
 def first_not_finite(
     segment: Callable[..., Any], carry: Any, arguments: tuple[Any, ...], steps: range, runs: int
-) -> tuple[int, dict[str, np.ndarray]]:
+) -> tuple[range, dict[str, np.ndarray]]:
     """Takes the steps of a segment once more, one by one, as far as something is not finite.
 
     Args:
@@ -43,13 +43,13 @@ def first_not_finite(
       runs: how many are trained together.
 
     Returns:
-      That step, and its ``not_finite``; the last step and nothing, where all came out finite this time.
+      That step, and its ``not_finite``; all steps and nothing, where everything came out finite this time.
     """
     for step in steps:
         state, total_loss = carry = segment(*carry, *arguments, step, step + 1)
         if found := not_finite(state, total_loss, runs):
-            return step, found
-    return steps[-1], {}
+            return range(step, step + 1), found
+    return steps, {}
 
 
 @partial(jax.jit, static_argnames="runs")

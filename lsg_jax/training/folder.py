@@ -81,6 +81,8 @@ class RunFolder:
 
         Later checkpoints are removed; the steps that are ``damaged`` are kept in ``damaged/``.
         """
+        if step is None:
+            self.history, self.seconds = [], 0.0
         if parallel.is_first():
             self._checkpoints.set_aside(damaged, self.path / "damaged")
         parallel.barrier()

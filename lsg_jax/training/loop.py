@@ -1,9 +1,8 @@
-"""``fit``: the host picks the step of each epoch, shows progress and saves; everything else runs on the devices."""
+"""``fit``: the host picks the path of each epoch, shows progress and saves; everything else runs on the devices."""
 
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from lsg_jax import gates, models
@@ -24,7 +24,7 @@ from lsg_jax.training.evaluation import evaluate
 from lsg_jax.training.folder import RunFolder, has_checkpoint, normalization
 from lsg_jax.training.segments import DeviceSplit, on_devices, train_segment
 from lsg_jax.training.signals import Interrupted
-from lsg_jax.training.state import TrainState
+from lsg_jax.training.state import TrainState, step_of
 
 
 class _Runs(NamedTuple):
@@ -40,13 +40,18 @@ class _Runs(NamedTuple):
     seed: jax.Array
     train: DeviceSplit
     test: DeviceSplit
-    learning_rate: Callable[[int], Any]
+    learning_rate: optax.Schedule
     steps: int  # of an epoch
 
     @property
     def config(self) -> Config:
         """That of the first, which is every one's but for the seed."""
         return self.configs[0]
+
+    @property
+    def stacked(self) -> bool:
+        """Whether there are several."""
+        return len(self.configs) > 1
 
 
 def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
@@ -58,10 +63,11 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
       folder: the run folder; made where it does not exist.
 
     Raises:
-      ValueError: if the folder holds a run of another configuration or of other data, is being trained already, or is
-        not the same folder for each process, or if ``config.init`` does not fit.
+      ValueError: if the configuration is not resolved or does not fit the data or the devices, if the folder holds a
+        run of another configuration or of other data, is being trained already, or is not the same folder for each
+        process, or if ``config.init`` does not fit.
       Interrupted: after SIGINT or SIGTERM, once the state is saved.
-      Diverged: if the loss is not finite.
+      Diverged: if the loss, theta, batch statistics, G or a momentum is not finite.
       OSError: if something cannot be written, or ``config.init`` not be read.
     """
     return _fit([config], dataset, [folder])[0]
@@ -105,7 +111,7 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         state = (jax.vmap(initial) if seed.ndim else initial)(seed)
         place = parallel.shard_seeds if seed.ndim else parallel.replicate
         state, total_loss = place(saving.resume(folders, state, np.zeros(seed.shape, np.float32)), mesh)
-        if step := saving.step_of(state):
+        if step := step_of(state):
             done = len(folders[0].history)
             finished = done == config.optimizer.epochs
             print("it was finished before" if finished else f"resuming after epoch {done}, step {step}", flush=True)
@@ -139,8 +145,8 @@ def _train(runs: _Runs, state: TrainState, total_loss: jax.Array, received: list
     folders, epochs = runs.folders, runs.config.optimizer.epochs
     segments, spent = progress.Segments(), folders[0].seconds
     while (epoch := len(folders[0].history)) < epochs:
-        position = saving.step_of(state) % runs.steps
-        state, total_loss, seconds = _train_epoch(runs, epoch, state, total_loss, segments, spent, received)
+        position = step_of(state) % runs.steps
+        state, total_loss, seconds = _train_epoch(runs, epoch, position, state, total_loss, segments, spent, received)
         measured = {
             "train_loss": np.asarray(total_loss, np.float64) / runs.steps,
             **evaluate(state, runs.test, runs.dataset, runs.mesh),
@@ -148,7 +154,7 @@ def _train(runs: _Runs, state: TrainState, total_loss: jax.Array, received: list
         }
         trained = (runs.steps - position) * runs.config.optimizer.batch_size
         common = {
-            "learning_rate": float(runs.learning_rate(saving.step_of(state) - 1)),
+            "learning_rate": float(runs.learning_rate(step_of(state) - 1)),
             "seconds": round(spent + seconds, 3),
             "images_per_second": round(trained / seconds, 1),
         }
@@ -167,13 +173,14 @@ def _train(runs: _Runs, state: TrainState, total_loss: jax.Array, received: list
 def _train_epoch(
     runs: _Runs,
     epoch: int,
+    position: int,
     state: TrainState,
     total_loss: jax.Array,
     segments: progress.Segments,
     spent: float,
     received: list[int],
 ) -> tuple[TrainState, jax.Array, float]:
-    """Takes the steps of an epoch that are left; ``spent`` are the seconds that those before took.
+    """Takes the steps of an epoch from ``position`` on; ``spent`` are the seconds that those before took.
 
     Returns state, the epoch's summed loss and the seconds that these steps took. Raises Interrupted, once it is saved,
     and Diverged.
@@ -182,7 +189,7 @@ def _train_epoch(
     segment = partial(
         train_segment,
         mesh=runs.mesh,
-        stacked=runs.seed.ndim > 0,
+        stacked=runs.stacked,
         path=path,
         batch_size=batch_size,
         padding=runs.dataset.padding,
@@ -197,12 +204,14 @@ def _train_epoch(
     state, total_loss = segment(state, total_loss, *arguments, 0, 0)  # compiles, runs no step
     jax.block_until_ready(total_loss)
     began = time.perf_counter()
-    for first, stop, bar in segments.of(saving.step_of(state) % runs.steps, runs.steps, label, batch_size):
+    for first, stop, bar in segments.of(position, runs.steps, label, batch_size):
         before = _copied((state, total_loss))
         state, total_loss = segment(state, total_loss, *arguments, first, stop)
         if found := divergence.not_finite(state, total_loss, len(runs.configs)):
-            step, again = divergence.first_not_finite(segment, before, arguments, range(first, stop), len(runs.configs))
-            raise Diverged(_describe_divergence(runs, epoch, step, again or found))
+            steps, again = divergence.first_not_finite(
+                segment, before, arguments, range(first, stop), len(runs.configs)
+            )
+            raise Diverged(_describe_divergence(runs, epoch, steps, again or found))
         if (signum := signals.agreed(received)) and stop < runs.steps:
             bar.close()
             seconds = spent + time.perf_counter() - began
@@ -217,12 +226,13 @@ def _copied(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
 
 
-def _describe_divergence(runs: _Runs, epoch: int, step: int, found: dict[str, np.ndarray]) -> str:
+def _describe_divergence(runs: _Runs, epoch: int, steps: range, found: dict[str, np.ndarray]) -> str:
     broken = np.flatnonzero(np.any(list(found.values()), axis=0))
-    of_seeds = f" of seed {', '.join(str(runs.configs[run].seed) for run in broken)}" if runs.seed.ndim else ""
-    rate = float(runs.learning_rate(epoch * runs.steps + step))
+    of_seeds = f" of seed {', '.join(str(runs.configs[run].seed) for run in broken)}" if runs.stacked else ""
+    rate = float(runs.learning_rate(epoch * runs.steps + steps[-1]))
+    place = f"step {steps[0] + 1}" if len(steps) == 1 else f"one of the steps {steps[0] + 1} to {steps[-1] + 1}"
     return (
         f"{divergence.in_words(list(found))} not finite{of_seeds} in epoch {epoch + 1} ({runs.config.path(epoch)}), "
-        f"step {step + 1} of {runs.steps}, at learning rate {rate:.4g}; nothing of it was saved, try a smaller "
+        f"{place} of {runs.steps}, at learning rate {rate:.4g}; nothing of it was saved, try a smaller "
         "--learning-rate or --sparsity-weight in a new folder"
     )

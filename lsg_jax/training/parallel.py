@@ -88,11 +88,9 @@ def barrier() -> None:
         multihost_utils.sync_global_devices("barrier")
 
 
-def max_over_processes(value: float) -> float:
-    """Returns the largest ``value`` that any process gives; every process has to ask."""
-    if jax.process_count() == 1:
-        return value
-    return float(np.max(multihost_utils.process_allgather(np.float32(value))))
+def max_over_processes(value: Any) -> Any:
+    """Returns the largest ``value`` that any process gives, of an array in each place; every process has to ask."""
+    return value if jax.process_count() == 1 else np.max(multihost_utils.process_allgather(np.float32(value)), axis=0)
 
 
 def check_same(settings: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a user sees of a training: a bar, which moves with each segment of an epoch, and a line an epoch."""
+"""How often the host has its turn: segments of a few seconds, after which a bar moves; and a line an epoch."""
 
 import time
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Segments:
 def describe_line(lines: list[dict[str, Any]], epochs: int) -> str:
     """Describes an epoch by the means over the runs."""
     first = lines[0]
-    mean = {name: np.mean([line[name] for line in lines]) for name, value in first.items() if name != "path"}
+    mean = {name: np.mean([line[name] for line in lines]) for name in first if name != "path"}
     runs = f"{len(lines)} seeds  " if len(lines) > 1 else ""
     return (
         f"epoch {first['epoch'] + 1:{len(str(epochs))}d}/{epochs} {first['path']:5s} {runs}"

@@ -10,12 +10,9 @@ import numpy as np
 from lsg_jax.checkpoint import Damaged, Incomplete
 from lsg_jax.training import parallel
 from lsg_jax.training.folder import RunFolder
-from lsg_jax.training.state import TrainState
+from lsg_jax.training.state import TrainState, step_of
 
-
-def step_of(state: TrainState) -> int:
-    """Returns how many steps have been taken; those of runs that are trained together are the same."""
-    return int(np.ravel(state.step)[0])
+_CUT_SHORT, _DAMAGED = 1, 2
 
 
 def save(
@@ -31,19 +28,21 @@ def resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray) 
     templates = _unstack(_items(state, total_loss), len(folders))
     steps = sorted(set.intersection(*(set(folder.steps) for folder in folders)), reverse=True)
     damaged: list[list[int]] = [[] for _ in folders]
-    errors: list[Damaged] = []
+    worst = 0
     for step in steps:
         restored = [_restore(*each, step) for each in zip(folders, templates, strict=True)]
-        for found, theirs in zip(restored, damaged, strict=True):
-            if isinstance(found, Damaged):
-                errors.append(found)
+        severity = parallel.max_over_processes(np.array(list(map(_severity, restored))))
+        for folder, found, severe, theirs in zip(folders, restored, severity, damaged, strict=True):
+            if severe:
                 theirs.append(step)
                 if parallel.is_first():
-                    print(f"warning: {found}; trying the one before it", file=sys.stderr, flush=True)
-        if not parallel.max_over_processes(any(isinstance(found, Damaged) for found in restored)):
+                    said = found if isinstance(found, Damaged) else f"another process cannot read {folder.path}, {step}"
+                    print(f"warning: {said}; trying the one before it", file=sys.stderr, flush=True)
+        worst = max(worst, *severity)
+        if not severity.any():
             break
     else:
-        if not all(isinstance(error, Incomplete) for error in errors):  # as where the saving was cut short
+        if worst == _DAMAGED:
             raise ValueError(f"{folders[0].path} holds no checkpoint that can be read; choose another --output")
         if several := [folder.path for folder in folders if len(folder.steps) > 1]:
             raise ValueError(
@@ -64,6 +63,13 @@ def _restore(folder: RunFolder, template: dict[str, Any], step: int) -> dict[str
         return folder.restore(step, **template)
     except Damaged as error:
         return error
+
+
+def _severity(found: dict[str, Any] | Damaged) -> int:
+    """Returns 0 of a checkpoint that is as it was saved, and else which of two things befell it."""
+    if isinstance(found, Incomplete):
+        return _CUT_SHORT
+    return _DAMAGED if isinstance(found, Damaged) else 0
 
 
 def _items(state: TrainState, total_loss: jax.Array | np.ndarray) -> dict[str, Any]:

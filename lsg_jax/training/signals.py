@@ -18,7 +18,7 @@ class Interrupted(Exception):
 
 
 def agreed(received: list[int]) -> int:
-    """Returns the signal that this process, or else another one, has received, 0 where none has."""
+    """Returns the signal that any process has received, the highest of several, 0 where none has."""
     return int(parallel.max_over_processes(received[0] if received else 0))
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from lsg_jax import gates, losses
@@ -32,6 +33,11 @@ class TrainState:
     optimizer: optax.GradientTransformation = flax.struct.field(pytree_node=False)
     gate_optimizer: optax.GradientTransformation = flax.struct.field(pytree_node=False)
     weights: losses.Weights = flax.struct.field(pytree_node=False)
+
+
+def step_of(state: TrainState) -> int:
+    """Returns how many steps have been taken; those of runs that are trained together are the same."""
+    return int(np.ravel(state.step)[0])
 
 
 def theta_optimizer(
