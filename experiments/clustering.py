@@ -1,28 +1,31 @@
 """Figure 9 for any run: k-means of its pooled features, above its gate."""
 
+from typing import Any
+
 from experiments import claims
 from experiments.claims import Claim, Network, Picture
 from lsg_jax import plots
 from lsg_jax.analysis import clustering
+from lsg_jax.analysis.clustering import Clusters
 
 
 def measure(networks: list[Network]) -> Claim:
     """Returns the clusters of each network's features."""
-    centers, numbers = {}, {}
+    centers: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for network in networks:
         found = clustering.cluster(network.features, network.labels, network.gate)
+        directions = clustering.cluster(clustering.unit_rows(network.features), network.labels, network.gate)
         centers[network.name] = found.centers, network.gate
-        numbers[network.name] = {
-            "cosine to the class's gate row": float(found.own_similarity),
-            "cosine to other classes' rows": float(found.other_similarity),
-            "adjusted Rand index": float(found.adjusted_rand_index),
-        }
+        numbers[network.name] = _described(found) | {"features of unit length": _described(directions)}
     return Claim(
         "clustering",
         "Figure 9: cluster centres",
         "k-means of the pooled features of the test set, as many clusters as classes, each matched to a class by the "
         "Hungarian method. Rows are classes, columns filters. The claim: the centres look like the gate. The adjusted "
-        "Rand index tells how well the clusters agree with the labels.",
+        "Rand index tells how well the clusters agree with the labels. k-means goes by distance, so that where some "
+        "images activate the filters much more than others it tells apart how much, and not which: hence the same for "
+        "features divided by their length.",
         numbers,
         {
             "clustering": Picture(
@@ -33,6 +36,14 @@ def measure(networks: list[Network]) -> Claim:
             )
         },
     )
+
+
+def _described(found: Clusters) -> dict[str, float]:
+    return {
+        "cosine to the class's gate row": found.own_similarity,
+        "cosine to other classes' rows": found.other_similarity,
+        "adjusted Rand index": found.adjusted_rand_index,
+    }
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Figure 7 and Table 2 for any run: how its filters correlate, and those of different classes among them (C_IC)."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,16 +23,23 @@ def measure(networks: list[Network]) -> Claim:
         matrices[network.name] = matrix, correlation.class_order(network.gate)
         curves[network.name] = correlation.ratio_above(matrix, THRESHOLDS)
         numbers[network.name] = inter_class(network)
-        pairs = matrix[~np.eye(len(matrix), dtype=bool)][None]
-        for name, elements in (("share above", matrix), ("share of pairs above", pairs)):
-            shares = correlation.ratio_above(elements, np.array(STATED)).tolist()
-            numbers[network.name] |= {f"{name} {each}": share for each, share in zip(STATED, shares, strict=True)}
+        pairs = correlation.pairs(network.gate)
+        for name, elements in (
+            ("share above", matrix),
+            ("share of pairs above", matrix[~np.eye(len(matrix), dtype=bool)]),
+            ("share of pairs of different classes above", matrix[pairs.of_different_classes]),
+            ("share of pairs of one class above", matrix[pairs.of_one_class]),
+        ):
+            numbers[network.name] |= {
+                f"{name} {each}": float(np.mean(elements > each)) if elements.size else math.nan for each in STATED
+            }
     return Claim(
         "correlation",
         "Figure 7 and Table 2: correlation of filters",
         "Inner products of the unit-norm weights of the last convolution's filters, ordered by the class that holds "
         "them (of a network without a gate: by the gate solved for Phi), and the share of the matrix above a "
-        "threshold, as in the paper with the diagonal, whose entries are 1, and that of pairs, without it. C_IC "
+        "threshold, as in the paper with the diagonal, whose entries are 1, and that of pairs, without it: of all, of "
+        "those whose filters two classes hold, and of those that one class holds. C_IC "
         "averages it over pairs of filters among the m most activated by two different classes. Correlations of both "
         "signs cancel in it, so that it may be near 0 in any network; the mean of absolute ones does not. A filter "
         "that is among those of two classes counts with its correlation with itself, 1, but not in C_IC of different "

@@ -28,7 +28,7 @@ several seeds the tables give mean, standard deviation, and in brackets Student'
 the control of the same seed; a claim holds or fails where it does so at both ends of it, and else they cannot tell. (Of
 a claim about the network alone, at both ends of the interval of its own mean.)"""
 _UNEXPLAINED = "not explained yet"
-VERSION = 2  # of the files that the page is made of
+VERSION = 3  # of the files that the page is made of
 
 
 @dataclass(frozen=True)

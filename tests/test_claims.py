@@ -15,6 +15,7 @@ from experiments import (
     attacks,
     claims,
     cli,
+    clustering,
     correlation,
     gates,
     localization,
@@ -265,3 +266,29 @@ def test_c_ic_is_over_as_many_filters_as_the_papers(runs, model, filters):
 def test_a_class_without_images_is_null_in_json():
     written = claims.to_json({"recall": {"a": float("nan"), "b": 0.5}, "rows": [float("nan"), 1]})
     assert json.loads(written, parse_constant=pytest.fail) == {"recall": {"a": None, "b": 0.5}, "rows": [None, 1]}
+
+
+def test_shares_of_pairs_and_clusters_of_directions_against_loops(runs):
+    (network,) = claims.open_networks(runs / "learned", None, None)
+    owned = np.array([0, 0, 1, 1])
+    matrix = np.array([[1, 0.4, 0.2, -0.5], [0.4, 1, 0.35, 0], [0.2, 0.35, 1, 0.05], [-0.5, 0, 0.05, 1]])
+    gate = np.zeros((10, 4))
+    gate[owned, np.arange(4)] = 1
+    network.__dict__.update(correlation=matrix, gate=gate)
+    numbers = correlation.measure([network]).numbers["learned"]
+    assert numbers["share of pairs above 0.3"] == pytest.approx(2 / 6)
+    assert numbers["share of pairs of one class above 0.3"] == pytest.approx(1 / 2)
+    assert numbers["share of pairs of different classes above 0.3"] == pytest.approx(1 / 4)
+    assert numbers["share of pairs of different classes above 0.1"] == pytest.approx(2 / 4)
+    network.__dict__["gate"] = np.ones((10, 4))
+    assert np.isnan(correlation.measure([network]).numbers["learned"]["share of pairs of different classes above 0.3"])
+
+    directions = np.eye(10, 12)[network.labels] + 0.01
+    network.__dict__.update(
+        features=directions * np.exp(5 * np.random.default_rng(0).normal(size=(len(directions), 1)))
+    )
+    network.__dict__["gate"] = np.eye(10, 12)
+    numbers = clustering.measure([network]).numbers["learned"]
+    assert numbers["adjusted Rand index"] < 0.5
+    assert numbers["features of unit length"]["adjusted Rand index"] == pytest.approx(1)
+    assert numbers["features of unit length"]["cosine to the class's gate row"] > 0.99

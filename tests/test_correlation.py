@@ -43,6 +43,18 @@ def test_class_order_shows_the_blocks_of_a_correlation():
     np.testing.assert_array_equal(shown, expected)
 
 
+def test_pairs_are_told_apart_by_the_classes_that_own_their_filters():
+    gate = np.array(
+        [[1, 1, 0.2, 0, 1, 0], [0, 0.3, 1, 0.5, 1, 0], [0, 0, 0, 1, 0.4, 1.0]]
+    )  # the fifth is of no single class
+    found = correlation.pairs(gate)
+    owned = {0: 0, 1: 0, 2: 1, 3: 2, 5: 2}
+    for i, j in np.ndindex(6, 6):
+        single = i in owned and j in owned and i != j
+        assert found.of_one_class[i, j] == (single and owned[i] == owned[j])
+        assert found.of_different_classes[i, j] == (single and owned[i] != owned[j])
+
+
 def test_ratio_above_counts_all_elements():
     matrix = np.array([[1, 0.5, -0.25], [0.5, 1, 0.5], [-0.25, 0.5, 1]])
     found = correlation.ratio_above(matrix, np.array([-1, -0.25, 0.3, 0.5, 0.99, 1]))

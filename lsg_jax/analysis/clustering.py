@@ -55,7 +55,7 @@ def cluster(
     shared = confusion_matrix(labels, found.labels_, labels=np.arange(num_classes))
     _, matched = linear_sum_assignment(shared, maximize=True)
     centers = found.cluster_centers_[matched]
-    cosines = _unit_rows(centers) @ _unit_rows(gate).T
+    cosines = unit_rows(centers) @ unit_rows(gate).T
     own = cosines.trace()
     return Clusters(
         centers,
@@ -65,6 +65,7 @@ def cluster(
     )
 
 
-def _unit_rows(matrix: np.ndarray) -> np.ndarray:
+def unit_rows(matrix: np.ndarray) -> np.ndarray:
+    """Returns f[N, K] with each row divided by its length; a row of zeros stays."""
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
     return matrix / np.where(norms > 0, norms, 1)

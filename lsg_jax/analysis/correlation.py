@@ -18,8 +18,20 @@ class ClassOrder(NamedTuple):
     sizes: np.ndarray
 
 
-def class_order(gate: np.ndarray) -> ClassOrder:
-    """Orders the filters by their classes in a gate f32[C, K].
+class Pairs(NamedTuple):
+    """The pairs of different filters that single classes own, each pair twice.
+
+    Attributes:
+      of_one_class: bool[K, K], those whose filters one class owns both.
+      of_different_classes: bool[K, K], those whose filters two classes own.
+    """
+
+    of_one_class: np.ndarray
+    of_different_classes: np.ndarray
+
+
+def owners(gate: np.ndarray) -> np.ndarray:
+    """Returns the class that owns each filter of a gate f32[C, K], and C for those of no single class, i64[K].
 
     A class owns a filter where it alone has the column's largest entry, so a filter that all classes share equally
     belongs to no single one. ``gates.tighten`` before it makes that of every filter with other entries above a
@@ -29,8 +41,21 @@ def class_order(gate: np.ndarray) -> ClassOrder:
     if gate.ndim != 2 or not gate.size:
         raise ValueError(f"a gate must be f32[C, K], got shape {list(gate.shape)}")
     largest = gate == gate.max(axis=0)
-    owners = np.where(largest.sum(axis=0) == 1, largest.argmax(axis=0), len(gate))
-    return ClassOrder(np.argsort(owners, kind="stable"), np.bincount(owners, minlength=len(gate) + 1))
+    return np.where(largest.sum(axis=0) == 1, largest.argmax(axis=0), len(gate))
+
+
+def class_order(gate: np.ndarray) -> ClassOrder:
+    """Orders the filters of a gate f32[C, K] by their ``owners``."""
+    owned = owners(gate)
+    return ClassOrder(np.argsort(owned, kind="stable"), np.bincount(owned, minlength=len(gate) + 1))
+
+
+def pairs(gate: np.ndarray) -> Pairs:
+    """Tells the pairs of filters of a gate f32[C, K] apart by their ``owners``."""
+    owned = owners(gate)
+    alike, single = owned[:, None] == owned, owned < len(gate)
+    counted = single[:, None] & single & ~np.eye(len(owned), dtype=bool)
+    return Pairs(alike & counted, ~alike & counted)
 
 
 def ratio_above(correlation: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
