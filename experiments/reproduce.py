@@ -75,7 +75,7 @@ PLANS = {
         "digits",
         (
             Training("digits-none", 31, ("--gate=none",)),
-            Training("digits-learned", 31, ("--gate=learned",), "digits-none", attack_images=20),
+            Training("digits-learned", 31, ("--gate=learned",), "digits-none", attack_images=10),
             Training("digits-fixed", 31, ("--gate=fixed",), "digits-none"),
         ),
     ),

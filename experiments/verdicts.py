@@ -180,7 +180,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
                 f"fewer correlated pairs of filters{which} (share above {threshold})",
                 "fewer, mostly of these" if which else "fewer",
                 ("correlation", f"share of pairs{which} above {threshold}"),
-                lambda ours, control: ours < control,
+                lambda ours, control: ours < control if ours or control else None,
             )
             for which in ("", " of different classes")
             for threshold in (0.1, 0.3)
