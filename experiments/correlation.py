@@ -30,8 +30,9 @@ def measure(networks: list[Network]) -> Claim:
             ("share of pairs of different classes above", matrix[pairs.of_different_classes]),
             ("share of pairs of one class above", matrix[pairs.of_one_class]),
         ):
+            shares = correlation.ratio_above(elements, np.array(STATED)) if elements.size else len(STATED) * [math.nan]
             numbers[network.name] |= {
-                f"{name} {each}": float(np.mean(elements > each)) if elements.size else math.nan for each in STATED
+                f"{name} {each}": float(share) for each, share in zip(STATED, shares, strict=True)
             }
     return Claim(
         "correlation",
