@@ -74,9 +74,9 @@ PLANS = {
     "digits": Plan(
         "digits",
         (
-            Training("digits-none", 31, ("--gate=none",)),
-            Training("digits-learned", 31, ("--gate=learned",), "digits-none", attack_images=10),
-            Training("digits-fixed", 31, ("--gate=fixed",), "digits-none"),
+            Training("digits-none", 16, ("--gate=none",)),
+            Training("digits-learned", 16, ("--gate=learned",), "digits-none", attack_images=10),
+            Training("digits-fixed", 16, ("--gate=fixed",), "digits-none"),
         ),
     ),
     "cifar10": Plan(

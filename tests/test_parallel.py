@@ -1,4 +1,4 @@
-"""The same program on 1, 2 and 8 virtual CPU devices, and on 4 that belong to two processes."""
+"""The same program on 1 and 8 virtual CPU devices, and on 4 that belong to two processes."""
 
 import functools
 import json
@@ -120,13 +120,13 @@ def test_cores_become_devices_where_seeds_share_them_out(extra, flags):
 
 
 def test_devices_and_processes_train_alike():
-    finished = [finish(start(count, "-c", TRAIN)) for count in (1, 2, 8)]
+    finished = [finish(start(count, "-c", TRAIN)) for count in (1, 8)]
     coordinator = address()
     finished += map(finish, [start(2, "-c", TRAIN, coordinator, process) for process in range(2)])
-    assert [each.returncode for each in finished] == 5 * [0], [each.stderr for each in finished]
+    assert [each.returncode for each in finished] == 4 * [0], [each.stderr for each in finished]
     runs = [json.loads(each.stdout.splitlines()[-1]) for each in finished]
-    assert [run["devices"] for run in runs] == [1, 2, 8, 4, 4]
-    assert [run["held"] for run in runs] == [1437, 1438, 1440, 720, 720]
+    assert [run["devices"] for run in runs] == [1, 8, 4, 4]
+    assert [run["held"] for run in runs] == [1437, 1440, 720, 720]
     for run in runs[1:]:
         np.testing.assert_allclose(run["losses"], runs[0]["losses"], rtol=1e-5)
         np.testing.assert_allclose(run["gate"], runs[0]["gate"], atol=1e-5)

@@ -1,15 +1,33 @@
 """Some of the faults, once; all of them many times by ``make test-faults``."""
 
+import fcntl
+import json
+
 import numpy as np
 import pytest
 
 from experiments import summarize
 from tests.faults import __main__ as harness
-from tests.faults.faults import FAULTS, Fault
+from tests.faults import faults
+from tests.faults.faults import FAULTS, Fault, Whole
+
+
+@pytest.fixture
+def one_whole_run(tmp_path_factory, testrun_uid, monkeypatch):
+    """The run that nothing interrupts, made once for all workers of pytest-xdist."""
+    shared = tmp_path_factory.getbasetemp().parent / f"whole-{testrun_uid}"
+    shared.mkdir(exist_ok=True)
+    with (shared / "seconds").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if not (seconds := file.read()):
+            seconds = json.dumps(faults.uninterrupted(shared / "run").seconds)
+            file.write(seconds)
+    monkeypatch.setattr(faults, "whole", lambda: Whole(shared / "run", json.loads(seconds)))
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "a bit of the newest checkpoint flipped", "no room for files"])
-def test_training_survives(name, tmp_path):
+def test_training_survives(name, one_whole_run, tmp_path):
     FAULTS[name].survive(np.random.default_rng(1000), tmp_path / "run")
 
 
