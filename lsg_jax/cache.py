@@ -50,6 +50,12 @@ def publish(file: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def remove_leftovers(file: Path) -> None:
+    """Removes what writers of ``file`` left that were killed; only for who alone may write it."""
+    for leftover in file.parent.glob(f"{file.name}.{'[0-9a-f]' * 16}.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def naming(file: Path) -> Iterator[None]:
     """Has an OSError name ``file``: the system's own, when a write fails, name none."""

@@ -408,8 +408,11 @@ def test_the_last_seeds_there_are_can_be_trained(tmp_path):
 
 def test_what_a_start_left_that_was_killed_is_not_in_the_way(tmp_path):
     config, dataset = tiny_run(optimizer=OptimizerConfig(epochs=1, batch_size=64))
-    (tmp_path / "config.json.0123.tmp").write_text("{")
+    ours, theirs = tmp_path / "config.json.0123456789abcdef.tmp", tmp_path / "notes.tmp"
+    for left in (ours, theirs):
+        left.write_text("{")
     assert len(loop.fit(config, dataset, tmp_path)) == 1
+    assert (ours.exists(), theirs.exists()) == (False, True)
 
 
 @pytest.mark.parametrize("content", ["null", "5", "{", "{}"])

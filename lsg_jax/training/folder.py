@@ -43,6 +43,8 @@ class RunFolder:
             if parallel.is_first():
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(_exclusive(self.path))
+                for name in ("config.json", "metrics.jsonl"):
+                    cache.remove_leftovers(self.path / name)
                 settings = json.dumps(self._config.to_json(), indent=2) + "\n"
                 cache.publish(self.path / "config.json", lambda file: file.write_text(settings))
             parallel.check_shared(self.path)
