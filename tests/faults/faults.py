@@ -265,6 +265,27 @@ def read_only(rng: np.random.Generator, folder: Path) -> None:
         assert_as_if_nothing_had_been(run)
 
 
+def becomes_read_only(rng: np.random.Generator, folder: Path) -> None:
+    """All of the folder becomes immutable at a random moment of training: one line, and nothing is lost."""
+    process = start(folder)
+    while not (folder / "lock").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0, 1) * whole().seconds)
+    subprocess.run(["chattr", "-R", "+i", folder], check=True)
+    try:
+        _, said = process.communicate(timeout=300)
+    finally:
+        subprocess.run(["chattr", "-R", "-i", folder], check=True)
+    if process.returncode:
+        assert process.returncode == 2, said
+        (error,) = said.splitlines()
+        assert error.startswith("error: "), error
+        assert "not permitted" in error, error
+    finish(folder)
+    assert_as_if_nothing_had_been(folder)
+
+
 def cut_metrics(rng: np.random.Generator, folder: Path) -> None:
     """metrics.jsonl ends in the middle of a line, or of nothing."""
     shutil.copytree(whole().folder, folder)
@@ -370,6 +391,7 @@ FAULTS = {
     "no room for files": Fault(no_large_files, 20),
     "the disk is full (root only)": Fault(full_disk, 20),
     "the folder is read-only (root only)": Fault(read_only, 20),
+    "the folder becomes read-only while training (root only)": Fault(becomes_read_only, 20),
     "metrics.jsonl cut": Fault(cut_metrics, 20),
     "two processes on one folder": Fault(two_at_once, 10),
     "a file of the decoded data truncated, two processes need it": Fault(functools.partial(data_cache, truncate), 10),
