@@ -43,7 +43,7 @@ def count(options: Options) -> None:
     names = runs[0].class_names
     found = ownership.ownership_statistics(np.stack([run.gate for run in runs]), THRESHOLDS)
     numbers = {
-        "version": results.VERSION,
+        "version": results.VERSIONS["ownership"],
         "command": shlex.join(["python", "-m", "experiments.ownership", *map(str, options.runs)]),
         "runs": list(map(str, options.runs)),
         "measured": f"{len(runs)} learned gates of {model} on {dataset}",

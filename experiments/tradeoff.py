@@ -120,7 +120,7 @@ def write(options: Options) -> None:
     compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}
     effects = {row.effect: row.claim for row in rows if row.effect is not None}
     content = {
-        "version": results.VERSION,
+        "version": results.VERSIONS["tradeoff"],
         "command": shlex.join(["python", "-m", "experiments.tradeoff", *map(str, options.runs)]),
         "measured": _measured_on(networks[0]),
         "environment": environment(),
@@ -204,8 +204,7 @@ def holds(row: Row, compared: Compared) -> bool | None:
     control = compared.mean.mean - compared.difference.mean
     judged, beside = (compared.mean, 0.0) if row.alone else (compared.difference, control)
     ends = [end for end in judged[1:] if np.isfinite(end)] or [judged.mean]
-    told = {row.holds(beside + end, control) for end in ends}
-    return told.pop() if len(told) == 1 else None
+    return verdicts.holds_at(row, [beside + end for end in ends], control)
 
 
 def _range(value: Interval) -> str:

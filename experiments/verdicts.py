@@ -1,10 +1,10 @@
 """Which claims reports, pictures and counts tell of, the paper's figures of each, and when one holds."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from experiments import attacks, paper
+from experiments import attacks, paper, table1
 
 WORDS = {True: "yes", False: "no", None: "cannot tell"}
 DENSITY, LEAST = 0.12, 0.1  # of a sparse gate, and of any with ten classes
@@ -19,6 +19,7 @@ class Row(NamedTuple):
       place: where ours lie in a report.
       holds: whether it does, from our figure and the control's; None where they cannot tell.
       interval: the names of the ends of the figure's confidence interval, which lie beside it.
+      difference: the name of our figure less the control's, with a confidence interval, which lies beside ours.
       filters: the name of how many filters were removed for it, which lies beside it.
       effect: what short tables and pictures of arms, which show not every claim, call the figure.
       paired: whether the control's figure depends on which network it is the control of.
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     place: tuple[str, ...]
     holds: Callable[[float, float], bool | None]
     interval: tuple[str, str] | None = None
+    difference: str | None = None
     filters: str | None = None
     effect: str | None = None
     paired: bool = False
@@ -97,6 +99,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             f"{lsg['accuracy']} against {std['accuracy']}",
             ("table1", "accuracy"),
             lambda ours, control: ours >= control - 0.005,
+            difference=table1.DIFFERENCE,
             effect="accuracy",
         ),
         Row(
@@ -260,7 +263,16 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
         low, high = ([numbers[end] for numbers in both] for end in row.interval)
         if max(low) <= min(high):
             return "intervals overlap"
+    if row.difference is not None:
+        difference, control = both[0][row.difference], values[1]
+        return WORDS[holds_at(row, [control + difference[end] for end in ("low", "high")], control)]
     return WORDS[row.holds(*values)]
+
+
+def holds_at(row: Row, ends: Iterable[float], control: float) -> bool | None:
+    """Tells whether a claim holds at both ends of our figure's interval, or at neither; None in between."""
+    told = {row.holds(end, control) for end in ends}
+    return told.pop() if len(told) == 1 else None
 
 
 def beside(place: tuple[str, ...], claims: dict[str, Any], network: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     def command(name, *arguments):
         asked.append(name)
         if name == "report":  # its own tests are elsewhere
-            reported = {"version": results.VERSION, "networks": ["second", "first"], "trained": {}, "claims": {}}
+            reported = {"version": results.VERSIONS["report"], "networks": ["second", "first"], "claims": {}}
             reported["trained"] = {name: {"model": "x", "gate": "none"} for name in reported["networks"]}
             (arguments[0] / "report.json").write_text(json.dumps(reported))
         elif name == "publish":
@@ -51,7 +51,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
         elif name == "tradeoff":
             assert list(arguments[:2]) == [tmp_path / "results" / "runs" / name for name in ("first", "second")]
             content = {
-                "version": results.VERSION,
+                "version": results.VERSIONS["tradeoff"],
                 "command": "x",
                 "measured": "x",
                 "claims": {},
@@ -84,7 +84,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     asked.clear()
     report = tmp_path / "results" / "runs" / "second" / "report.json"
     comparison.unlink()
-    older = report.read_text().replace(f'"version": {results.VERSION}', '"version": 1')
+    older = report.read_text().replace(f'"version": {results.VERSIONS["report"]}', '"version": 1')
     for text, wants_attacks in ((older, False), ("{", False), (report.read_text(), True)):
         report.write_text(text)
         comparison.unlink(missing_ok=True)

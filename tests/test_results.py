@@ -8,6 +8,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from experiments import attacks, claims, convergence, ownership, report, results, verdicts
 from lsg_jax import load_run, save_run
@@ -45,11 +46,8 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     found = {each.name: {"numbers": each.numbers} for each in (measure(networks) for measure in report.MEASURES)}
     found["similarity"]["numbers"]["learned"]["true positives"]["share on the diagonal"] = float("nan")
     trained = {name: {"model": "tiny", "gate": name} for name in ("learned", "none")}
-    file.write_text(
-        claims.to_json(
-            {"version": results.VERSION, "networks": ["learned", "none"], "trained": trained, "claims": found}
-        )
-    )
+    content = {"version": results.VERSIONS["report"], "networks": ["learned", "none"], "trained": trained}
+    file.write_text(claims.to_json(content | {"claims": found}))
     claims.write(convergence.measure(networks), tmp_path / "figures")
     results.write(results.Options(tmp_path))
     page = (tmp_path / "README.md").read_text()
@@ -79,6 +77,25 @@ def test_attack_rates_differ_where_their_intervals_part(runs, high, said):
     assert len(lines) == 2
     for line in lines:
         assert line.endswith(f"| 0.1000 (0.0500 to {high:.4f}) | 0.3000 (0.2000 to 0.4000) | {said} |")
+
+
+def test_accuracy_is_judged_at_both_ends_of_the_interval_of_its_difference(runs):
+    networks = claims.open_networks(runs / "learned", runs / "none", None)
+    content = json.loads(claims.to_json(report.content_of(networks, [each(networks) for each in report.MEASURES])))
+    numbers = content["claims"]["table1"]["numbers"]
+    right = [network.logits.argmax(1) == network.labels for network in networks]
+    gained, lost = np.sum(right[0] & ~right[1]), np.sum(right[1] & ~right[0])
+    count = len(networks[0].labels)
+    mean = (gained - lost) / count
+    half = scipy.stats.t.ppf(0.975, count - 1) * np.sqrt(((gained + lost) / count - mean**2) / (count - 1))
+    found = numbers["learned"]["accuracy less the other's"]
+    assert list(found.values()) == pytest.approx([mean, mean - half, mean + half])
+    assert "accuracy less the other's" not in numbers["none"]
+    shown = [f"{numbers[name]['accuracy']:.4f}" for name in ("learned", "none")]
+    for low, high, said in ((-0.004, 0.01, "yes"), (-0.0051, 0.01, "cannot tell"), (-0.02, -0.0051, "no")):
+        numbers["learned"]["accuracy less the other's"] = {"mean": 0.0, "low": low, "high": high}
+        (line,) = (each for each in results.claims_table(content).splitlines() if "within half a point" in each)
+        assert line.endswith(f"| {shown[0]} ({low:+.4f} to {high:+.4f}) | {shown[1]} | {said} |")
 
 
 def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
@@ -221,7 +238,7 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
         return {"by seed": dict.fromkeys(seeds, 0.5), "mean": interval, "difference": interval, "holds": holds}
 
     arms = {"none": of(None, "0", "1"), "both": of(None, "0", "1"), "single": of(True, "0")}
-    content = {"version": results.VERSION, "command": "x", "measured": "y", "claims": {"a claim": ""}}
+    content = {"version": results.VERSIONS["tradeoff"], "command": "x", "measured": "y", "claims": {"a claim": ""}}
     content |= {"arms": {arm: {"a claim": found} for arm, found in arms.items()}, "effects": {}, "runs": {}}
     (tmp_path / "tradeoff-z.json").write_text(json.dumps(content))
     page = results.page(tmp_path)

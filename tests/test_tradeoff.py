@@ -93,7 +93,7 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     assert accuracy["holds"] == (ours >= theirs - 0.005)
     assert written["claims"][claim] == "0.9062 against 0.9046"
     silent = results.arms_table(written).splitlines()[2].split(" | ")[-1]
-    assert silent == f"{ours:.4f}, {'yes' if ours >= theirs - 0.005 else 'no'} |"
+    assert silent == f"{ours:.4f} ({ours - theirs:+.4f}) |"
     both = [load_run(runs / name).history[-1]["test_accuracy"] for name in ("plain0", "plain1")]
     row = results.arms_table(written).splitlines()[2]
     assert f"| {np.mean(both):.4f} ± {np.std(both, ddof=1):.4f} |" in row
