@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from experiments import cli
 from lsg_jax import Run, data, load_run, metrics
+from lsg_jax.analysis import comparison
 from lsg_jax.cache import publish
 from lsg_jax.config import Config, Unset
 from lsg_jax.data import Dataset
@@ -218,6 +219,16 @@ def check_agreed(images: np.ndarray, networks: list[Network]) -> None:
     if not len(images):
         names = " and ".join(network.name for network in networks)
         raise ValueError(f"no test image is classified correctly by {names}")
+
+
+def less(measure: str) -> str:
+    """Returns what the difference of a measure from the other network's is called."""
+    return f"{measure} less the other's"
+
+
+def over_images(ours: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    """Returns the mean difference of bool[N] of two networks on the same images, with its 95 % interval."""
+    return comparison.interval(ours.astype(float) - other)._asdict()
 
 
 def to_json(content: Any, indent: int | None = 1) -> str:

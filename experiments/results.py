@@ -20,15 +20,16 @@ Written by `python -m experiments.results` from the files beside it. Each run is
 its `report.html` has the pictures. A claim is a difference between a network trained with a gate and its control, a
 plain network of the same budget, seed and data order. CIFAR-10 is a copy that had once been re-encoded as JPEG:
 figures compare with each other, not with those of the original images. A run and its control are one seed each, so
-that a small difference between them may be chance. Accuracy is judged by the 95 % interval, in brackets, of its
-difference over the test images, which are the same for both: it holds or fails where it does so at both ends, and else
-they cannot tell. Where each figure has an interval of its own, a claim is judged only if these do not overlap. A ratio
-to a control's figure tells nothing where that is not above 0. Half a point of accuracy, a density of 0.12, 1.7 times
-the mutual information score and an accuracy of 0.05 without own filters are this project's aims, some stricter than the
-paper's figures; the other thresholds are the paper's own figures or ratios. Of arms with several seeds the tables give
-mean, standard deviation, and in brackets Student's 95 % interval of the difference from the control of the same seed; a
-claim holds or fails where it does so at both ends of it, and else they cannot tell. (Of a claim about the network
-alone, at both ends of the interval of its own mean.) Of arms with one seed they give the difference alone."""
+that a small difference between them may be chance. Accuracy and the attacks' success are judged by the 95 %
+interval, in brackets, of the difference over the test images, which are the same for both: a claim holds or fails where
+it does so at both ends, and else they cannot tell. A ratio to a control's figure tells nothing where that is not above
+0. Half a point of accuracy, a density of 0.12, 1.7 times the mutual information score and an accuracy of 0.05 without
+own filters are this project's aims, some stricter than the paper's figures; the other thresholds are the paper's own
+figures or ratios. Of arms with several seeds the tables give mean, standard deviation, and in brackets Student's 95 %
+interval of the difference from the control of the same seed; a claim is judged likewise, by the interval of what it
+compares (for a ratio, of ours less the ratio times the control's). Of arms with one seed they give the difference
+alone."""
+_ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
 _UNEXPLAINED = "not explained yet"
 VERSIONS = {"report": 4, "tradeoff": 3, "ownership": 3}  # of the files that the page is made of, by what wrote them
 
@@ -65,7 +66,7 @@ def page(folder: Path) -> str:
     findings = _findings(folder, counts)
     lines = [
         _HEAD,
-        *_overview("At a glance", "One seed each: but for accuracy, a difference in the last decimals is a yes or a no too.", judged),
+        *_overview("At a glance", _ONE_SEED, judged),
         *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", _several_seeds(comparisons)),
         *_findings_section(findings),
     ]
@@ -351,11 +352,8 @@ def claims_table(report: dict[str, Any]) -> str:
         found = verdicts.found(row, report)
         values = [numbers[row.place[-1]] for numbers in found]
         cells = ["" if value is None else f"{value:.4f}" for value in values]
-        if row.interval is not None:
-            ends = [[numbers[end] for end in row.interval] for numbers in found]
-            cells = [f"{cell} ({low:.4f} to {high:.4f})" for cell, (low, high) in zip(cells, ends, strict=True)]
-        if row.difference is not None:
-            cells[0] += f" ({_range(found[0][row.difference])})"
+        if row.over_images:
+            cells[0] += f" ({_range(found[0][claims.less(row.place[-1])])})"
         if row.filters is not None:
             counts = [numbers[row.filters] for numbers in found]
             cells = [f"{cell} ({count:.3g} filters)" for cell, count in zip(cells, counts, strict=True)]

@@ -8,18 +8,14 @@ import numpy as np
 from experiments import claims, paper
 from experiments.claims import Claim, Network, Picture
 from lsg_jax import gates, losses, metrics, plots
-from lsg_jax.analysis import comparison
 from lsg_jax.config import Config
-
-DIFFERENCE = "accuracy less the other's"
 
 
 def measure(networks: list[Network]) -> Claim:
     """Returns Table 1 for each network, beside the paper's."""
     columns = {network.name: numbers(network, networks[0].run.config) for network in networks}
     if len(networks) > 1:
-        ours, other = (_correct(network).astype(float) for network in networks)
-        columns[networks[0].name][DIFFERENCE] = comparison.interval(ours - other)._asdict()
+        columns[networks[0].name][claims.less("accuracy")] = claims.over_images(*map(_correct, networks))
     titled = {f"{network.name}: the gate solved for Phi": np.asarray(network.solved.gate) for network in networks}
     return Claim(
         "table1",

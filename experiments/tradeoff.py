@@ -131,7 +131,7 @@ def write(options: Options) -> None:
         "claims": {row.claim: row.paper for row in rows},
         "effects": effects,
         "arms": {
-            arm: {row.claim: _describe(row, seeds, compared[arm][row.claim]) for row in rows}
+            arm: {row.claim: _describe(row, seeds, measured["none"], compared[arm][row.claim]) for row in rows}
             for arm, seeds in measured.items()
         },
     }
@@ -190,21 +190,16 @@ def _measured_on(network: Network) -> str:
     return f"{config.model} on {config.data.dataset}, {config.optimizer.epochs} epochs{few} {start}; on {images}"
 
 
-def _describe(row: Row, seeds: dict[int, dict[str, float]], compared: Compared) -> dict[str, Any]:
+def _describe(
+    row: Row, seeds: dict[int, dict[str, float]], controls: dict[int, dict[str, float]], compared: Compared
+) -> dict[str, Any]:
+    ours, theirs = ({seed: numbers[row.claim] for seed, numbers in each.items()} for each in (seeds, controls))
     return {
-        "by seed": {seed: numbers[row.claim] for seed, numbers in seeds.items()},
+        "by seed": ours,
         "mean": compared.mean._asdict(),
         "difference": compared.difference._asdict(),
-        "holds": holds(row, compared),
+        "holds": verdicts.over_seeds(row, ours, theirs),
     }
-
-
-def holds(row: Row, compared: Compared) -> bool | None:
-    """Tells whether a claim holds: at both ends of its interval, or at neither; None in between."""
-    control = compared.mean.mean - compared.difference.mean
-    judged, beside = (compared.mean, 0.0) if row.alone else (compared.difference, control)
-    ends = [end for end in judged[1:] if np.isfinite(end)] or [judged.mean]
-    return verdicts.holds_at(row, [beside + end for end in ends], control)
 
 
 def _range(value: Interval) -> str:

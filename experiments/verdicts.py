@@ -1,10 +1,13 @@
 """Which claims reports, pictures and counts tell of, the paper's figures of each, and when one holds."""
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from experiments import attacks, paper, table1
+import numpy as np
+
+from experiments import claims, paper
+from lsg_jax.analysis import comparison
 
 WORDS = {True: "yes", False: "no", None: "cannot tell"}
 DENSITY, LEAST = 0.12, 0.1  # of a sparse gate, and of any with ten classes
@@ -17,9 +20,9 @@ class Row(NamedTuple):
       claim: in words.
       paper: its figures.
       place: where ours lie in a report.
-      holds: whether it does, from our figure and the control's; None where they cannot tell.
-      interval: the names of the ends of the figure's confidence interval, which lie beside it.
-      difference: the name of our figure less the control's, with a confidence interval, which lies beside ours.
+      margin: by how much it holds, from our figure and the control's; negative where it does not.
+      tells: whether a control with such a figure can tell.
+      over_images: whether our figure less the control's, with its interval over the images, lies beside ours.
       filters: the name of how many filters were removed for it, which lies beside it.
       effect: what short tables and pictures of arms, which show not every claim, call the figure.
       paired: whether the control's figure depends on which network it is the control of.
@@ -29,9 +32,9 @@ class Row(NamedTuple):
     claim: str
     paper: str
     place: tuple[str, ...]
-    holds: Callable[[float, float], bool | None]
-    interval: tuple[str, str] | None = None
-    difference: str | None = None
+    margin: Callable[[float, float], float]
+    tells: Callable[[float], bool] = lambda control: True
+    over_images: bool = False
     filters: str | None = None
     effect: str | None = None
     paired: bool = False
@@ -70,14 +73,14 @@ def rows(report: dict[str, Any]) -> list[Row]:
                 f"{mask}: more of its recall is lost",
                 "all of it, against some",
                 ("masking", mask, "recall lost by these classes"),
-                operator.gt,
+                operator.sub,
                 filters="filters removed",
             ),
             Row(
                 f"{mask}: no other class loses 0.02 of its recall (the one that loses most)",
                 "none",
                 ("masking", mask, "most recall lost by another"),
-                lambda ours, control: ours < 0.02,
+                lambda ours, control: 0.02 - ours,
                 filters="filters removed",
                 alone=True,
             ),
@@ -88,8 +91,8 @@ def rows(report: dict[str, Any]) -> list[Row]:
             f"{name} attack: success rate is lower",
             f"{figures['LSG']:.2f} against {figures['STD']:.2f}",
             ("attacks", name, "success rate"),
-            operator.lt,
-            attacks.INTERVAL,
+            _less,
+            over_images=True,
         )
         for name, figures in paper.ATTACKS.items()
     ]
@@ -98,34 +101,35 @@ def rows(report: dict[str, Any]) -> list[Row]:
             "accuracy within half a point of the plain network's",
             f"{lsg['accuracy']} against {std['accuracy']}",
             ("table1", "accuracy"),
-            lambda ours, control: ours >= control - 0.005,
-            difference=table1.DIFFERENCE,
+            lambda ours, control: ours - (control - 0.005),
+            over_images=True,
             effect="accuracy",
         ),
         Row(
             f"the gate is sparse (L1 norm / C K at most {DENSITY})",
             f"{lsg['L1 norm']}",
             ("table1", "L1 norm"),
-            lambda ours, control: ours <= DENSITY,
+            lambda ours, control: DENSITY - ours,
             alone=True,
         ),
         Row(
             "the gate is sparser than that solved for the plain network's Phi (at most 0.37 of its density)",
             f"{lsg['L1 norm']} against {std['L1 norm']}",
             ("table1", "L1 norm"),
-            lambda ours, control: ours <= 0.37 * control if 0.37 * control >= LEAST else None,
+            lambda ours, control: 0.37 * control - ours,
+            lambda control: 0.37 * control >= LEAST,
         ),
         Row(
             "Phi is lower (converged, a = 1 on the density)",
             phi,
             ("table1", "Phi", "Phi"),
-            operator.lt,
+            _less,
         ),
         Row(
             "Phi is lower after the training's budget of updates of G",
             phi,
             ("table1", "Phi, training's budget", "Phi"),
-            operator.lt,
+            _less,
             paired=True,
         ),
         *masked,
@@ -133,50 +137,52 @@ def rows(report: dict[str, Any]) -> list[Row]:
             "true positives resemble their gate row more (share on the diagonal)",
             "significantly",
             ("similarity", "true positives", "share on the diagonal"),
-            operator.gt,
+            operator.sub,
         ),
         Row(
             "true positives resemble their gate row more than false negatives do, by more (difference of the shares)",
             "significantly",
             ("similarity", "share on the diagonal, true positives less false negatives"),
-            operator.gt,
+            operator.sub,
         ),
         Row(
             "activation maps are more precise (insertion area, relative; more is better)",
             "shown by examples",
             ("localization", "insertion area, relative"),
-            operator.gt,
+            operator.sub,
         ),
         Row(
             "activation maps are more precise (deletion area, relative; less is better)",
             "shown by examples",
             ("localization", "deletion area, relative"),
-            operator.lt,
+            _less,
         ),
         Row(
             "activation maps are more concentrated (share of the image with 90 % of the map)",
             "shown by examples",
             ("localization", "area of 90 % of the map"),
-            operator.lt,
+            _less,
         ),
         Row(
             "C_IC is at most 0.62 of the plain network's",
             f"{c_ic['LSG']} (fixed gate) against {c_ic['STD']}",
             ("correlation", "C_IC"),
-            lambda ours, control: ours <= 0.62 * control if control > 0 else None,
+            lambda ours, control: 0.62 * control - ours,
+            lambda control: control > 0,
             effect="C_IC",
         ),
         Row(
             "beyond the paper: C_IC of different filters is at most 0.62 of the plain network's",
             "",
             ("correlation", "C_IC of different filters"),
-            lambda ours, control: ours <= 0.62 * control if control > 0 else None,
+            lambda ours, control: 0.62 * control - ours,
+            lambda control: control > 0,
         ),
         Row(
             "beyond the paper: C_IC of absolute correlations is at most 0.62 of the plain network's",
             "",
             ("correlation", "C_IC of absolute correlations"),
-            lambda ours, control: ours <= 0.62 * control,
+            lambda ours, control: 0.62 * control - ours,
             effect="C_IC of absolute correlations",
         ),
         *(
@@ -184,7 +190,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
                 f"fewer correlated pairs of filters{which} (share above {threshold})",
                 "fewer, mostly of these" if which else "fewer",
                 ("correlation", f"share of pairs{which} above {threshold}"),
-                lambda ours, control: ours < control if ours or control else None,
+                _less,
             )
             for which in ("", " of different classes")
             for threshold in (0.1, 0.3)
@@ -193,25 +199,25 @@ def rows(report: dict[str, Any]) -> list[Row]:
             "cluster centres look more like the gate (cosine)",
             "almost the same",
             ("clustering", "cosine to the class's gate row"),
-            operator.gt,
+            operator.sub,
         ),
         Row(
             "beyond the paper: clusters agree better with the classes (adjusted Rand index)",
             "",
             ("clustering", "adjusted Rand index"),
-            operator.gt,
+            operator.sub,
         ),
         Row(
             "beyond the paper: centres of clusters of unit-length features look more like the gate (cosine)",
             "",
             ("clustering", "features of unit length", "cosine to the class's gate row"),
-            operator.gt,
+            operator.sub,
         ),
         Row(
             "beyond the paper: clusters of unit-length features agree better with the classes (adjusted Rand index)",
             "",
             ("clustering", "features of unit length", "adjusted Rand index"),
-            operator.gt,
+            operator.sub,
         ),
         *(attacked if "attacks" in report["claims"] else []),
         Row(
@@ -220,14 +226,14 @@ def rows(report: dict[str, Any]) -> list[Row]:
                 f"{score['LSG']} against {score['STD']} ({name})" for name, score in paper.MUTUAL_INFORMATION.items()
             ),
             ("specificity", "mutual information score"),
-            lambda ours, control: ours >= 1.7 * control,
+            lambda ours, control: ours - 1.7 * control,
             effect="mutual information score",
         ),
         Row(
             "beyond the paper: accuracy without a class's own filters is at most 0.05",
             "",
             ("specificity", "gate", "without own filters"),
-            lambda ours, control: ours <= 0.05,
+            lambda ours, control: 0.05 - ours,
             filters="own filters of an image",
             alone=True,
             effect="accuracy without own filters",
@@ -236,7 +242,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             "beyond the paper: accuracy without a class's own filters by the tightened gate is at most 0.05",
             "",
             ("specificity", "tightened gate", "without own filters"),
-            lambda ours, control: ours <= 0.05,
+            lambda ours, control: 0.05 - ours,
             filters="own filters of an image",
             alone=True,
         ),
@@ -259,20 +265,27 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
     values = [numbers[row.place[-1]] for numbers in both]
     if None in (values[:1] if row.alone else values):
         return "no images to tell by"
-    if row.interval is not None:
-        low, high = ([numbers[end] for numbers in both] for end in row.interval)
-        if max(low) <= min(high):
-            return "intervals overlap"
-    if row.difference is not None:
-        difference, control = both[0][row.difference], values[1]
-        return WORDS[holds_at(row, [control + difference[end] for end in ("low", "high")], control)]
-    return WORDS[row.holds(*values)]
+    ours, control = values
+    if row.over_images:
+        difference = both[0][claims.less(row.place[-1])]
+        return WORDS[_told(row, [row.margin(control + difference[end], control) for end in ("low", "high")], control)]
+    return WORDS[_told(row, [row.margin(ours, control)], control)]
 
 
-def holds_at(row: Row, ends: Iterable[float], control: float) -> bool | None:
-    """Tells whether a claim holds at both ends of our figure's interval, or at neither; None in between."""
-    told = {row.holds(end, control) for end in ends}
-    return told.pop() if len(told) == 1 else None
+def over_seeds(row: Row, ours: Mapping[int, float], controls: Mapping[int, float]) -> bool | None:
+    """Tells whether a claim holds, from the figures of each seed; None where they cannot tell, as one seed cannot."""
+    margins = comparison.interval(np.array([row.margin(value, controls[seed]) for seed, value in ours.items()]))
+    return _told(row, margins[1:], float(np.mean([controls[seed] for seed in ours])))
+
+
+def _told(row: Row, margins: Iterable[float], control: float) -> bool | None:
+    """Tells whether a claim holds: by all of the margins, or by none; None in between, and at 0 or NaN."""
+    holds = {margin > 0 if margin else None for margin in margins if row.tells(control) and not np.isnan(margin)}
+    return holds.pop() if len(holds) == 1 else None
+
+
+def _less(ours: float, control: float) -> float:
+    return control - ours
 
 
 def beside(place: tuple[str, ...], claims: dict[str, Any], network: str) -> dict[str, Any]:
@@ -310,12 +323,12 @@ def of_schemes(measured: str, alternating: dict[str, Any], joint: dict[str, Any]
         ours, other = (float("inf") if each[measure] == "never" else each[measure] for each in (alternating, joint))
         shown = f"{ours:.4g} against {other:.4g}".replace("inf", "never")
         findings.append(
-            Finding(f"alternating epochs {claim}", f"better {quality}", measured, shown, _less(ours, other))
+            Finding(f"alternating epochs {claim}", f"better {quality}", measured, shown, _sooner(ours, other))
         )
     return findings
 
 
-def _less(ours: float, other: float) -> bool | None:
+def _sooner(ours: float, other: float) -> bool | None:
     return None if ours == other else ours < other
 
 

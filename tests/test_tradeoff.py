@@ -10,7 +10,7 @@ import pytest
 
 from experiments import claims, results, summarize, tradeoff, verdicts
 from lsg_jax import data, load_run, plots, save_run
-from lsg_jax.analysis.comparison import Compared, Interval, compare, interval
+from lsg_jax.analysis.comparison import Interval, compare, interval
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
 from lsg_jax.training import loop
 
@@ -90,7 +90,7 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     ours, theirs = (each.run.history[-1]["test_accuracy"] for each in (network, control))
     accuracy = numbers["learned, silence-weight 2"][claim]
     assert accuracy["difference"] == {"mean": pytest.approx(ours - theirs, abs=1e-9), "low": None, "high": None}
-    assert accuracy["holds"] == (ours >= theirs - 0.005)
+    assert accuracy["holds"] is None
     assert written["claims"][claim] == "0.9062 against 0.9046"
     silent = results.arms_table(written).splitlines()[2].split(" | ")[-1]
     assert silent == f"{ours:.4f} ({ours - theirs:+.4f}) |"
@@ -181,22 +181,27 @@ def test_the_picture_has_each_arm_where_it_lies():
     assert down.get_segments()[0][:, 1].tolist() == pytest.approx([0.2, 0.2])
 
 
-def test_a_claim_holds_where_both_ends_of_its_interval_say_so():
-    row = verdicts.Row("more than half a point below", "", (), lambda ours, control: ours >= control - 0.005)
+def test_a_claim_is_judged_by_the_interval_of_what_it_compares():
+    control = {0: 0.08, 1: 0.10, 2: 0.12, 3: 0.09, 4: 0.11}  # half of Student's interval: 2.7764 * 0.015811 / sqrt(5)
 
-    def holds(mean, low, high):
-        return tradeoff.holds(row, Compared(Interval(0.9 + mean, 0, 1), Interval(mean, low, high)))
+    def judged(row, *ours):
+        return verdicts.over_seeds(row, dict(enumerate(ours)), control)
 
-    assert holds(-0.001, -0.004, 0.002) is True
-    assert holds(-0.009, -0.012, -0.006) is False
-    assert holds(-0.004, -0.006, -0.002) is None
-    nan = float("nan")
-    assert (holds(-0.004, nan, nan), holds(-0.006, nan, nan)) == (True, False)
-    alone = verdicts.Row("at most 0.05", "", (), lambda ours, control: ours <= 0.05, alone=True)
-    noisy = Interval(-0.7, -0.8, -0.6)
-    assert tradeoff.holds(alone, Compared(Interval(0.03, 0.02, 0.04), noisy)) is True
-    assert tradeoff.holds(alone, Compared(Interval(0.09, 0.08, 0.1), noisy)) is False
-    assert tradeoff.holds(alone, Compared(Interval(0.05, 0.04, 0.06), noisy)) is None
+    ratio = verdicts.Row("1.7 times", "", (), lambda ours, control: ours - 1.7 * control)
+    assert judged(ratio, *5 * [0.17 + 1.7 * 0.0197]) is True
+    assert judged(ratio, *5 * [0.17 + 1.7 * 0.0196]) is None
+    assert judged(ratio, *5 * [0.17 - 1.7 * 0.0196]) is None
+    assert judged(ratio, *5 * [0.17 - 1.7 * 0.0197]) is False
+    assert judged(ratio, *(1.7 * each + 0.001 for each in control.values())) is True
+    assert judged(ratio, 0.5) is None
+    below = verdicts.Row("above 0", "", (), lambda ours, control: ours - control, tells=lambda control: control > 0.1)
+    assert judged(below, *5 * [0.5]) is None
+    assert verdicts.over_seeds(below, {1: 0.5, 2: 0.501}, {1: 0.1, 2: 0.101}) is True
+    alone = verdicts.Row("at most 0.05", "", (), lambda ours, control: 0.05 - ours, alone=True)
+    assert judged(alone, 0.01, 0.03) is None
+    assert judged(alone, 0.03, 0.031, 0.029) is True
+    assert judged(alone, 0.09, 0.091, 0.089) is False
+    assert judged(alone, 0.05, 0.05, 0.05) is None
 
 
 def test_arms_that_differ_in_one_number_lie_on_a_curve(runs):
