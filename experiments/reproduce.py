@@ -211,7 +211,13 @@ def reproduce(options: Options) -> None:
     plan = PLANS[options.plan]
     copies, summary = options.results / "runs", options.results / f"{plan.summary}-{options.plan}.json"
     runs = _folders(plan, options)
-    if plan.summary and _is_of(summary, runs):
+    summarized = plan.summary is None or _is_of(summary, runs)
+    unreported = [
+        training.name
+        for training in plan.trainings
+        if training.control is not None and not _is_reported(training, copies / training.name / "report.json")
+    ]
+    if plan.summary and summarized and not unreported:
         print(f"{summary} is there already; remove it to make it again")
         return
     data = [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
@@ -227,11 +233,11 @@ def reproduce(options: Options) -> None:
         if not copy.exists():
             train()
             _command("publish", run, copy)
-        if training.control is not None and not _is_reported(training, copy / "report.json"):
+        if training.control is not None and training.name in unreported:
             attacked = f"--attack-images={training.attack_images}"
             _command("report", copy, f"--against={copies / training.control}", attacked, *data)
         _command("results", f"--folder={options.results}")
-    if plan.summary:
+    if plan.summary and not summarized:
         reading = data if plan.summary == "tradeoff" else []
         _command(plan.summary, *runs, *reading, f"--output={summary}")
         _command("results", f"--folder={options.results}")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import claims, cli, summarize, verdicts
+from experiments import cifar10, claims, cli, digits, summarize, verdicts
 from lsg_jax import cache
 from lsg_jax.config import Config
 
@@ -53,7 +53,8 @@ def page(folder: Path) -> str:
     comparisons, counts = (sorted(folder.glob(f"{kind}-*.json")) for kind in ("tradeoff", "ownership"))
     if not paths and not comparisons and not counts:
         raise ValueError(f"{folder / 'runs'} holds no runs; copy some with experiments.publish")
-    judged, sections = {}, []
+    judged: dict[str, dict[str, str]] = {}
+    several, sections = _several_seeds(comparisons), []
     for path in (path for path in paths if (path / "report.json").is_file()):
         try:
             report = read(path / "report.json")
@@ -67,20 +68,19 @@ def page(folder: Path) -> str:
     lines = [
         _HEAD,
         *_overview("At a glance", _ONE_SEED, judged),
-        *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", _several_seeds(comparisons)),
+        *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several),
         *_findings_section(findings),
     ]
     heads = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values())
     lines += ["\n## Runs\n", "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *map(_run_line, paths)]
-    lines += [*sections, *_failures(folder, judged, findings)]
+    lines += [*sections, *_failures(folder, judged | several, findings)]
     for section, files in ((_arms_section, comparisons), (_ownership_section, counts)):
         for file in files:
             try:
                 lines += section(file)
             except ValueError as error:
                 lines += _of_another_version(file.stem, error, folder)
-    if (claim := folder / "figures" / "convergence.json").is_file():
-        content = json.loads(claim.read_text())
+    if (content := _claim(folder, "convergence")) is not None:
         lines += [
             f"\n## {content['title']}\n",
             f"{content['caption']}\n",
@@ -133,7 +133,7 @@ def _findings_section(findings: list[verdicts.Finding]) -> list[str]:
 def _findings(folder: Path, counts: list[Path]) -> list[verdicts.Finding]:
     """Returns what the pictures' numbers and the counts of filters say of training and of many networks."""
     found: list[verdicts.Finding] = []
-    gates, curves = _numbers(folder, "gates"), _numbers(folder, "convergence")
+    gates, curves = ((_claim(folder, name) or {"numbers": {}})["numbers"] for name in ("gates", "convergence"))
     for ours, other in permutations(_trained(folder, gates), 2):
         if ours.config.lsg.sparsity_weight and ours.is_but_for(other, "sparsity-weight", "epochs"):
             epochs = " and ".join(str(each.config.optimizer.epochs) for each in (ours, other))
@@ -154,11 +154,27 @@ def _findings(folder: Path, counts: list[Path]) -> list[verdicts.Finding]:
     return found
 
 
-def _numbers(folder: Path, claim: str) -> dict[str, Any]:
-    """Returns the numbers of figures/CLAIM.json, by network."""
-    file = folder / "figures" / f"{claim}.json"
-    numbers: dict[str, Any] = json.loads(file.read_text())["numbers"] if file.is_file() else {}
-    return numbers
+def _claim(folder: Path, name: str) -> dict[str, Any] | None:
+    """Returns what a claim's own command wrote to figures/, None where it is not there."""
+    file = folder / "figures" / f"{name}.json"
+    if not file.is_file():
+        return None
+    content = _object(file)
+    if missing := [each for each in ("title", "caption", "numbers") if each not in content]:
+        raise ValueError(f"{file} has no {missing[0]!r}; make it again with experiments.{name}")
+    return content
+
+
+def _object(file: Path, text: str | None = None) -> dict[str, Any]:
+    """Returns the JSON object in a file, or in a ``text`` from it. Raises ValueError where there is none."""
+    text = file.read_text() if text is None else text
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} holds no JSON object where one belongs: {text[:40]!r}; make it again")
+    return content
 
 
 class _Trained(NamedTuple):
@@ -177,9 +193,7 @@ class _Trained(NamedTuple):
 def _trained(folder: Path, names: Iterable[str]) -> list[_Trained]:
     """Returns those of the runs that are among the results and learned a gate."""
     files = {name: folder / "runs" / name / "config.json" for name in names}
-    found = [
-        _Trained(name, Config.from_json(json.loads(file.read_text()))) for name, file in files.items() if file.is_file()
-    ]
+    found = [_Trained(name, Config.from_json(_object(file))) for name, file in files.items() if file.is_file()]
     return [each for each in found if each.config.gate == "learned"]
 
 
@@ -202,7 +216,7 @@ def _failures(folder: Path, judged: dict[str, dict[str, str]], findings: list[ve
     notes = folder / "notes.json"
     if not any(failed.values()) or not notes.is_file():
         return []
-    explained = json.loads(notes.read_text())
+    explained = _object(notes)
     lines = ["\n## Where a claim does not hold, and what was tried\n"]
     return lines + [
         f"- **{claim}** ({', '.join(where)}): {explained.get(claim, _UNEXPLAINED)}"
@@ -249,7 +263,13 @@ def numbers_table(numbers: dict[str, Any]) -> str:
 
 def ownership_table(content: dict[str, Any]) -> str:
     """Returns the table of what experiments.ownership wrote: mean and standard deviation, in percent of the filters."""
-    heads = ("threshold", "a class alone, % of the filters", "that with fewest", "that with most", "shared, %")
+    heads = (
+        "threshold",
+        "a class alone, % of the filters (± that of one class)",
+        "that with fewest",
+        "that with most",
+        "shared, %",
+    )
     lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
     for threshold, found in content["thresholds"].items():
         by_size = sorted(found["by class"].items(), key=lambda item: item[1]["mean"])
@@ -272,10 +292,10 @@ def _of_filters(count: float, content: dict[str, Any]) -> float:
 def read(file: Path) -> dict[str, Any]:
     """Returns what report, tradeoff or ownership wrote. Raises ValueError where this version would write another."""
     try:
-        content = json.loads(file.read_text())
+        content = _object(file)
     except ValueError:
-        content = None
-    if not isinstance(content, dict) or content.get("version") != VERSIONS[file.stem.split("-")[0]]:
+        content = {}
+    if content.get("version") != VERSIONS[file.stem.split("-")[0]]:
         raise ValueError(f"{file} was not written by this version; make it again")
     return content
 
@@ -321,8 +341,8 @@ def _arm_cell(found: dict[str, Any], judged: bool) -> str:
 
 
 def _run_line(path: Path) -> str:
-    config = json.loads((path / "config.json").read_text())
-    last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
+    metrics = path / "metrics.jsonl"
+    config, last = _object(path / "config.json"), _object(metrics, metrics.read_text().splitlines()[-1])
     cells = [f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"]]
     cells += ["; ".join(_settings(Config.from_json(config)))]
     cells += [str(last["epoch"] + 1), str(config["seed"])]
@@ -331,18 +351,17 @@ def _run_line(path: Path) -> str:
 
 
 def _settings(config: Config) -> Iterator[str]:
-    """Yields what tells runs of a data set, model and gate apart, but for the number of epochs and the seed."""
-    if config.gate != "none":
-        yield f"lambda {config.lsg.gate_loss_weight:g}"
-        if config.gate == "learned" and config.lsg.sparsity_weight == 0:
-            yield "a 0"
-    if config.scheme == "joint":
-        yield "joint"
-    for name in ("silence_weight", "complement_weight"):
-        if weight := getattr(config.lsg, name):
-            yield f"{name.replace('_', ' ')} {weight:g}"
-    if config.init is not None:
-        yield f"from {config.init.name}"
+    """Yields the options that are not the command's defaults, but for those with a column and those that follow data.
+
+    Of the latter a weight of the sparsity term of 0 is told.
+    """
+    usual = {"digits": digits.DEFAULT, "cifar10": cifar10.DEFAULT}[config.data.dataset].settings()
+    elsewhere = ("dataset", "model", "gate", "epochs", "seed", "sparsity-weight", "sparsity-target", "shared-filters")
+    for name, value in config.settings().items():
+        if name not in elsewhere and value != usual[name]:
+            yield f"{name} {value.name if isinstance(value, Path) else value}"
+    if config.gate == "learned" and config.lsg.sparsity_weight == 0:
+        yield "sparsity-weight 0"
 
 
 def claims_table(report: dict[str, Any]) -> str:
@@ -363,8 +382,8 @@ def claims_table(report: dict[str, Any]) -> str:
 
 def readme_table(folder: Path, name: str) -> str:
     """Returns the README's table ``name``: that of a run with a report, a comparison or a claim. Raises ValueError."""
-    if (claim := folder / "figures" / f"{name}.json").is_file():
-        return numbers_table(json.loads(claim.read_text())["numbers"])
+    if (claim := _claim(folder, name)) is not None:
+        return numbers_table(claim["numbers"])
     if name.startswith("ownership-") and (file := folder / f"{name}.json").is_file():
         return ownership_table(read(file))
     for kind, table in (("tradeoff-", arms_table), ("effects-", effects_table)):

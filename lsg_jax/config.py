@@ -204,7 +204,7 @@ class Config:
         return dataclasses.replace(self, lsg=lsg)
 
     def check_used(self, num_classes: int, num_filters: int) -> None:
-        """Raises ValueError on a setting that makes no difference with this gate.
+        """Raises ValueError on a setting that makes no difference with this gate or scheme.
 
         For what is about to be trained: what was trained may have been so by an earlier version.
         """
@@ -218,9 +218,12 @@ class Config:
         for each in dataclasses.fields(GateConfig):
             value, default = getattr(self.lsg, each.name), each.default
             unused = each.name in _ONLY_WITH and self.gate != _ONLY_WITH[each.name]
+            without = f"--gate={self.gate}"
+            if each.name in ("period", "phase") and self.scheme == "joint":
+                unused, without = True, "--scheme=joint"
             if (unused or self.gate == "none") and value not in (default, resolved.get(each.name, default)):
                 name = each.name.replace("_", "-")
-                raise ValueError(f"--{name} makes no difference with --gate={self.gate}; leave it out, got {value}")
+                raise ValueError(f"--{name} makes no difference with {without}; leave it out, got {value}")
 
     def path(self, epoch: int) -> str:
         """Returns the path an epoch takes: 'std', 'lsg' or 'joint'."""

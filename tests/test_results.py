@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -140,6 +141,30 @@ def test_the_page_says_why_a_claim_does_not_hold_and_misses_a_reason(runs, tmp_p
     assert told == [f"- **{claim}** (learned): not explained yet" for claim in failing]
     (tmp_path / "notes.json").write_text(json.dumps(dict.fromkeys(failing, "because.")))
     assert "not explained yet" not in results.page(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("runs/learned/metrics.jsonl", '{"epoch": 0}\n{"epo', "holds no JSON object where one belongs: '{\"epo'"),
+        ("runs/learned/config.json", "[]", "holds no JSON object where one belongs: '[]'; make it again"),
+        ("figures/gates.json", "{", "holds no JSON object where one belongs: '{'; make it again"),
+        ("figures/convergence.json", '{"title": "", "caption": ""}', "has no 'numbers'; make it again with"),
+        ("notes.json", "[]", "holds no JSON object where one belongs: '[]'; make it again"),
+    ],
+)
+def test_a_file_of_results_that_is_damaged_is_named(runs, tmp_path, file, content, said):
+    save_run(load_run(runs / "learned"), tmp_path / "runs" / "learned")
+    (tmp_path / "figures").mkdir()
+    failed = {"by seed": {"0": 0.5, "1": 0.5}, "mean": {"mean": 0.5}, "difference": {"mean": 0, "low": 0, "high": 0}}
+    arms = {"none": {"a claim": failed | {"holds": None}}, "both": {"a claim": failed | {"holds": False}}}
+    comparison = {"version": results.VERSIONS["tradeoff"], "command": "x", "measured": "y", "claims": {"a claim": ""}}
+    (tmp_path / "tradeoff-z.json").write_text(json.dumps(comparison | {"arms": arms, "effects": {}, "runs": {}}))
+    (tmp_path / "notes.json").write_text("{}")
+    assert "- **a claim** (z: both (2 seeds)): not explained yet" in results.page(tmp_path)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path / file} {said}")):
+        results.page(tmp_path)
 
 
 def test_other_versions_files_of_results_are_named(runs, tmp_path):

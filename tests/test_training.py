@@ -447,6 +447,14 @@ def test_a_setting_that_makes_no_difference_is_refused(gate, setting, value):
     plain.resolve(1000, 10, 64).check_used(10, 64)
 
 
+@pytest.mark.parametrize("setting", ["period", "phase"])
+def test_which_epochs_are_gated_makes_no_difference_where_all_are(setting):
+    joint = Config(scheme="joint", lsg=GateConfig(**{setting: 2}))
+    with pytest.raises(ValueError, match=f"--{setting} makes no difference with --scheme=joint; leave it out, got 2"):
+        joint.check_used(10, 64)
+    dataclasses.replace(joint, scheme="alternate").check_used(10, 64)
+
+
 @pytest.mark.parametrize(("batch_size", "at_once"), [(64, False), (32, True)])
 def test_seeds_trained_together_are_the_seeds_trained_alone(tmp_path, monkeypatch, batch_size, at_once):
     monkeypatch.setattr(parallel, "_has_small_cache", lambda mesh: not at_once)
