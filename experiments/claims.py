@@ -254,6 +254,13 @@ def flat(numbers: dict[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
+def rows(numbers: dict[str, Any]) -> list[list[Any]]:
+    """Returns the rows of a table of numbers, its heads first: a column a network, '' where one has no such number."""
+    columns = {name: flat(found) for name, found in numbers.items()}
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    return [["", *columns], *([name, *(column.get(name, "") for column in columns.values())] for name in names)]
+
+
 def write(claim: Claim, folder: Path) -> None:
     """Writes NAME.json and the pictures."""
     content = to_json({"title": claim.title, "caption": claim.caption, "numbers": claim.numbers})

@@ -158,16 +158,10 @@ def _png(figure: Figure) -> str:
 
 def _table(numbers: dict[str, Any]) -> str:
     """Returns a table with a column for each network, and a row for each of its numbers."""
-    columns = {name: claims.flat(values) for name, values in numbers.items()}
-    names = list(dict.fromkeys(name for column in columns.values() for name in column))
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *columns))
-    rows = "".join(
-        f"<tr><td>{html.escape(name)}</td>"
-        + "".join(f"<td>{_cell(column.get(name, ''))}</td>" for column in columns.values())
-        + "</tr>"
-        for name in names
-    )
-    return f"<table><tr>{head}</tr>{rows}</table>"
+    heads, *rows = claims.rows(numbers)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def _cell(value: Any) -> str:

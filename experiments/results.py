@@ -252,10 +252,9 @@ def _ownership_section(file: Path) -> list[str]:
 
 def numbers_table(numbers: dict[str, Any]) -> str:
     """Returns the table of the numbers that a claim's command wrote: a row a number, and each network's in a column."""
-    columns = {name: claims.flat(found) for name, found in numbers.items()}
-    lines = ["| | " + " | ".join(columns) + " |", "| --- " * (1 + len(columns)) + "|"]
-    for name in dict.fromkeys(name for column in columns.values() for name in column):
-        values = [column.get(name, "") for column in columns.values()]
+    heads, *rows = claims.rows(numbers)
+    lines = ["|" + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    for name, *values in rows:
         cells = [f"{value:.4f}" if isinstance(value, float) else str(value) for value in values]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
