@@ -266,10 +266,11 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
     if None in (values[:1] if row.alone else values):
         return "no images to tell by"
     ours, control = values
+    judged = [ours]
     if row.over_images:
         difference = both[0][claims.less(row.place[-1])]
-        return WORDS[_told(row, [row.margin(control + difference[end], control) for end in ("low", "high")], control)]
-    return WORDS[_told(row, [row.margin(ours, control)], control)]
+        judged = [control + difference[end] for end in ("low", "high")]
+    return WORDS[_told(row, [row.margin(each, control) for each in judged], control)]
 
 
 def over_seeds(row: Row, ours: Mapping[int, float], controls: Mapping[int, float]) -> bool | None:

@@ -13,11 +13,12 @@ from lsg_jax.training import schedule
 T = TypeVar("T")
 Unset = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]  # whose help says in words what None stands for
 GATES = ("learned", "fixed", "tightened", "none")
-# Fields of GateConfig that make a difference with one gate alone.
+# Fields of GateConfig that make a difference with one gate or scheme alone.
 _ONLY_WITH = {
-    **dict.fromkeys(("gate_learning_rate", "gate_init", "sparsity_weight", "sparsity_target"), "learned"),
-    "tighten_threshold": "tightened",
-    "shared_filters": "fixed",
+    **dict.fromkeys(("gate_learning_rate", "gate_init", "sparsity_weight", "sparsity_target"), ("gate", "learned")),
+    "tighten_threshold": ("gate", "tightened"),
+    "shared_filters": ("gate", "fixed"),
+    **dict.fromkeys(("period", "phase"), ("scheme", "alternate")),
 }
 SCHEMES = ("alternate", "joint")
 _MOST_SEEDS = 1000  # as one program
@@ -217,13 +218,12 @@ class Config:
         }
         for each in dataclasses.fields(GateConfig):
             value, default = getattr(self.lsg, each.name), each.default
-            unused = each.name in _ONLY_WITH and self.gate != _ONLY_WITH[each.name]
-            without = f"--gate={self.gate}"
-            if each.name in ("period", "phase") and self.scheme == "joint":
-                unused, without = True, "--scheme=joint"
-            if (unused or self.gate == "none") and value not in (default, resolved.get(each.name, default)):
+            any_gate = "gate", self.gate
+            setting, needed = ("gate", None) if self.gate == "none" else _ONLY_WITH.get(each.name, any_gate)
+            chosen = getattr(self, setting)
+            if chosen != needed and value not in (default, resolved.get(each.name, default)):
                 name = each.name.replace("_", "-")
-                raise ValueError(f"--{name} makes no difference with {without}; leave it out, got {value}")
+                raise ValueError(f"--{name} makes no difference with --{setting}={chosen}; leave it out, got {value}")
 
     def path(self, epoch: int) -> str:
         """Returns the path an epoch takes: 'std', 'lsg' or 'joint'."""
