@@ -115,7 +115,7 @@ inline void RunGather(const Threads& threads, const Gather& gather, const float*
   const Index blocks = Blocks(out_shape.channels);
   const bool narrow = out_shape.columns / gather.step <= kAccumulators / 4;
   const auto images = blocks % 4 == 0 && narrow ? GatherImages<4> : blocks % 2 == 0 ? GatherImages<2> : GatherImages<1>;
-  ForImages(threads, out_shape.images,
+  ForRanges(threads, out_shape.images,
             [&](Index begin, Index end) { images(gather, in, in_shape, out, out_shape, begin, end); });
 }
 

@@ -27,6 +27,7 @@ constexpr Index kBandPixels = 256;  // what a weight gradient sums in registers 
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
 typedef Vector VectorInMemory __attribute__((aligned(4), may_alias));
 
+inline const float* Floats(const Vector* vectors) { return reinterpret_cast<const float*>(vectors); }
 inline VectorInMemory& AsVector(float* values) { return *reinterpret_cast<VectorInMemory*>(values); }
 inline Vector AsVector(const float* values) { return *reinterpret_cast<const VectorInMemory*>(values); }
 
@@ -61,9 +62,8 @@ template <int T, int V>
 struct Tile {
   Vector sum[T][V];
   Tile() {
-    for (auto& row : sum) {
-      for (Vector& each : row) each = Vector{};
-    }
+#pragma GCC unroll 16
+    for (int index = 0; index < T * V; ++index) sum[index / V][index % V] = Vector{};
   }
 
   // sum[t][v] += scalar[t] * vector[v], `depth` times.
@@ -119,11 +119,11 @@ void ParallelRanges(const Threads& threads, Index ranges, Index images, const Ta
   Parallel(threads, ranges, [&](Index range) { task(range, range * images / ranges, (range + 1) * images / ranges); });
 }
 
-// Runs task(begin, end) for ranges of `images`, a few a thread where there are several.
+// Runs task(begin, end) for ranges of [0, size), a few a thread where there are several.
 template <typename Task>
-void ForImages(const Threads& threads, Index images, const Task& task) {
-  const Index ranges = threads.count == 1 ? 1 : std::min(images, 4 * threads.count);
-  ParallelRanges(threads, ranges, images, [&](Index, Index begin, Index end) { task(begin, end); });
+void ForRanges(const Threads& threads, Index size, const Task& task) {
+  const Index ranges = threads.count == 1 ? 1 : std::min(size, 4 * threads.count);
+  ParallelRanges(threads, ranges, size, [&](Index, Index begin, Index end) { task(begin, end); });
 }
 
 // Returns the sum of what add(begin, end, total) adds to `size` zeros for each range of `images`. They are split by the

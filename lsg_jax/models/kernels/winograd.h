@@ -1,145 +1,215 @@
-// Winograd's convolution F(4, 3) along the columns, and both gradients (Lavin and Gray, 2016, arXiv:1509.09308).
+// Winograd's convolution F(4x4, 3x3) and both gradients (Lavin and Gray, 2016, arXiv:1509.09308).
 //
-// Of 4 neighbouring output pixels, a row of 3 weights needs 6 products where the definition has 12: those of 6
-// combinations of the 6 input pixels and 6 combinations of the 3 weights, one by one. A group is 4 neighbouring pixels.
+// A tile of 4x4 output pixels needs 36 products where the definition has 144: those of 6x6 combinations of the 6x6
+// input pixels that it sees and 6x6 combinations of the 3x3 weights, one by one. Combinations are a linear map along
+// the rows, and the same along the columns.
 
 #pragma once
 
 #include "tiles.h"
 
-constexpr Index kGroup = 4, kProducts = 6;
-constexpr Index kPositions = 32;  // groups whose products are taken before they are separated: few enough for the cache
-constexpr float kWeights[kProducts][3] = {{1 / 4.f, 0, 0},
-                                          {-1 / 6.f, -1 / 6.f, -1 / 6.f},
-                                          {-1 / 6.f, 1 / 6.f, -1 / 6.f},
-                                          {1 / 24.f, 1 / 12.f, 1 / 6.f},
-                                          {1 / 24.f, -1 / 12.f, 1 / 6.f},
-                                          {0, 0, 1}};
+constexpr Index kTile = 4, kSide = 6, kProducts = kSide * kSide;
+constexpr Index kPositions = 32;  // tiles whose products are taken before they are separated: few enough for the cache
+constexpr Index kBand = 128;      // tiles that a weight gradient sums in registers before it adds to memory
+constexpr Index kOdd = 1;         // vectors between planes: cache lines a power of two apart would evict one another
+
+// All maps follow from the interpolation points 0, a, -a, 2 a, -2 a and infinity: of a = sqrt(1/2) they round a fifth
+// of what they do of the usual a = 1.
+constexpr float kRoot = 0.70710678118654752f;
+constexpr float kWeights[kSide][3] = {{1, 0, 0},
+                                      {-2 / 3.f, -2 / 3.f * kRoot, -1 / 3.f},
+                                      {-2 / 3.f, 2 / 3.f * kRoot, -1 / 3.f},
+                                      {1 / 6.f, 1 / 3.f * kRoot, 1 / 3.f},
+                                      {1 / 6.f, -1 / 3.f * kRoot, 1 / 3.f},
+                                      {0, 0, 1}};
 
 inline bool HasWinograd(const Shape& images, const Kernel& kernel, const Placement& place) {
-  return kernel.rows == 3 && kernel.columns == 3 && place.stride == 1 && images.columns % kGroup == 0 &&
-         kernel.inputs % kLanes == 0 && kernel.outputs % kLanes == 0;
+  return kernel.rows == 3 && kernel.columns == 3 && place.stride == 1 && images.rows % kTile == 0 &&
+         images.columns % kTile == 0 && kernel.inputs % kLanes == 0 && kernel.outputs % kLanes == 0;
 }
 
-// The combinations of one image, [product][block][row][group][lane], with a row of zeros above and below.
+// Of 6 input pixels.
+struct CombineInputs {
+  static constexpr int kFrom = 6, kTo = 6;
+  static void Map(const Vector (&in)[6], Vector (&out)[6]) {
+    const Vector even = in[4] - 2 * in[2], odd = kRoot * (in[3] - 2 * in[1]);
+    const Vector far = in[4] - 0.5f * in[2], near = kRoot * (2 * in[3] - in[1]);
+    out[0] = in[0] - 2.5f * in[2] + in[4];
+    out[1] = even + odd;
+    out[2] = even - odd;
+    out[3] = far + near;
+    out[4] = far - near;
+    out[5] = in[1] - 2.5f * in[3] + in[5];
+  }
+};
+
+// The 4 output pixels from their products.
+struct Separate {
+  static constexpr int kFrom = 6, kTo = 4;
+  static void Map(const Vector (&in)[6], Vector (&out)[4]) {
+    const Vector even = in[1] + in[2], odd = in[1] - in[2], far = in[3] + in[4], near = in[3] - in[4];
+    out[0] = in[0] + even + far;
+    out[1] = kRoot * (odd + 2 * near);
+    out[2] = 0.5f * even + 2 * far;
+    out[3] = kRoot * (0.5f * odd + 4 * near) + in[5];
+  }
+};
+
+// Of a cotangent's 4 pixels: the transpose of `Separate`.
+struct CombineCotangents {
+  static constexpr int kFrom = 4, kTo = 6;
+  static void Map(const Vector (&in)[4], Vector (&out)[6]) {
+    const Vector even = in[0] + 0.5f * in[2], odd = kRoot * (in[1] + 0.5f * in[3]);
+    const Vector far = in[0] + 2 * in[2], near = kRoot * (2 * in[1] + 4 * in[3]);
+    out[0] = in[0];
+    out[1] = even + odd;
+    out[2] = even - odd;
+    out[3] = far + near;
+    out[4] = far - near;
+    out[5] = in[3];
+  }
+};
+
+// Of 3 weights.
+struct CombineWeights {
+  static constexpr int kFrom = 3, kTo = 6;
+  static void Map(const Vector (&in)[3], Vector (&out)[6]) {
+    for (int i = 0; i < 6; ++i) out[i] = kWeights[i][0] * in[0] + kWeights[i][1] * in[1] + kWeights[i][2] * in[2];
+  }
+};
+
+// The gradient in 3 weights from that in their combinations: the transpose of `CombineWeights`.
+struct SeparateWeights {
+  static constexpr int kFrom = 6, kTo = 3;
+  static void Map(const Vector (&in)[6], Vector (&out)[3]) {
+    for (int j = 0; j < 3; ++j) {
+      out[j] = Vector{};
+      for (int i = 0; i < 6; ++i) out[j] += kWeights[i][j] * in[i];
+    }
+  }
+};
+
+// Maps each line, and turns lines into columns.
+template <typename Combination, int Lines>
+inline void AlongLines(const Vector (&in)[Lines][Combination::kFrom], Vector (&out)[Combination::kTo][Lines]) {
+#pragma GCC unroll 6
+  for (int line = 0; line < Lines; ++line) {
+    Vector combined[Combination::kTo];
+    Combination::Map(in[line], combined);
+#pragma GCC unroll 6
+    for (int index = 0; index < Combination::kTo; ++index) out[index][line] = combined[index];
+  }
+}
+
+template <typename Combination>
+inline void AlongBoth(const Vector (&in)[Combination::kFrom][Combination::kFrom],
+                      Vector (&out)[Combination::kTo][Combination::kTo]) {
+  Vector half[Combination::kTo][Combination::kFrom];
+  AlongLines<Combination>(in, half);
+  AlongLines<Combination>(half, out);
+}
+
+inline Index Positions(const Shape& shape) { return shape.rows * shape.columns / (kTile * kTile); }
+
+// The combinations of some tiles of images, [product][block][position][lane].
 class Combined {
  public:
-  explicit Combined(const Shape& shape)
-      : shape_(shape), groups_(shape.columns / kGroup), plane_((shape.rows + 2) * groups_ * kLanes) {
-    values_.resize(kProducts * Blocks(shape.channels) * plane_ + kAccumulators * kLanes);  // a tile may read past it
-  }
+  Combined(const Shape& shape, Index positions)
+      : shape_(shape),
+        plane_(positions + kOdd),
+        zeros_(shape.channels),
+        values_(kProducts * Blocks(shape.channels) * plane_) {}
 
-  // Of input pixels: those of a group and its two neighbours.
-  void LoadInput(const float* image) {
-    ForGroups(image, [&](const float* pixel, Index group, float* target) {
-      const auto at = [&](Index column) { return AsVector(pixel + column * shape_.channels); };
-      const Vector before = group > 0 ? at(-1) : Vector{}, after = group + 1 < groups_ ? at(kGroup) : Vector{};
-      const Vector even = at(3) - 4 * at(1), odd = at(2) - 4 * at(0);
-      const Vector far = at(3) - at(1), near = 2 * (at(2) - at(0));
-      Put(target, {4 * before - 5 * at(1) + at(3), even + odd, even - odd, far + near, far - near,
-                   4 * at(0) - 5 * at(2) + after});
-    });
-  }
-
-  // Of a cotangent's pixels: the transpose of `Separate`.
-  void LoadCotangent(const float* image) {
-    ForGroups(image, [&](const float* pixel, Index, float* target) {
-      const auto at = [&](Index column) { return AsVector(pixel + column * shape_.channels); };
-      const Vector even = at(0) + at(2), odd = at(1) + at(3), far = at(0) + 4 * at(2), near = 2 * at(1) + 8 * at(3);
-      Put(target, {at(0), even + odd, even - odd, far + near, far - near, at(3)});
-    });
-  }
-
-  // Where row `row` (from -1 on) of a product's block begins.
-  const float* Row(Index product, Index block, Index row) const {
-    return values_.data() + (product * Blocks(shape_.channels) + block) * plane_ + (row + 1) * groups_ * kLanes;
-  }
-  Index plane() const { return plane_; }
-  Index row_distance() const { return groups_ * kLanes; }
-
- private:
-  template <typename Combine>
-  void ForGroups(const float* image, const Combine& combine) {
-    const Index blocks = Blocks(shape_.channels);
-    for (Index row = 0; row < shape_.rows; ++row) {
-      for (Index group = 0; group < groups_; ++group, image += kGroup * shape_.channels) {
-        float* target = values_.data() + ((row + 1) * groups_ + group) * kLanes;
-        for (Index block = 0; block < blocks; ++block) {
-          combine(image + block * kLanes, group, target + block * plane_);
+  // Of tiles [first, last), counted through all images.
+  template <typename Combination>
+  void Load(const float* images, Index first, Index last) {
+    constexpr Index kPixels = Combination::kFrom, kBefore = (kPixels - kTile) / 2;
+    const Index columns = shape_.columns / kTile, positions = Positions(shape_), blocks = Blocks(shape_.channels);
+    for (Index position = first; position < last; ++position) {
+      const float* image = images + position / positions * shape_.size();
+      const Index top = position % positions / columns * kTile - kBefore;
+      const Index left = position % columns * kTile - kBefore;
+      const float* at[kPixels][kPixels];
+      for (Index i = 0; i < kPixels; ++i) {
+        for (Index j = 0; j < kPixels; ++j) {
+          const Index row = top + i, column = left + j;
+          const bool inside = 0 <= row && row < shape_.rows && 0 <= column && column < shape_.columns;
+          at[i][j] = inside ? image + (row * shape_.columns + column) * shape_.channels : zeros_.data();
+        }
+      }
+      for (Index block = 0; block < blocks; ++block) {
+        Vector pixels[kPixels][kPixels], combined[kSide][kSide];
+        for (Index i = 0; i < kPixels; ++i) {
+          for (Index j = 0; j < kPixels; ++j) pixels[i][j] = AsVector(at[i][j] + block * kLanes);
+        }
+        AlongBoth<Combination>(pixels, combined);
+        Vector* target = &values_[block * plane_ + position - first];
+        for (Index i = 0; i < kSide; ++i) {
+          for (Index j = 0; j < kSide; ++j, target += blocks * plane_) *target = combined[i][j];
         }
       }
     }
   }
 
-  void Put(float* target, const Vector (&combinations)[kProducts]) {
-    for (Index product = 0; product < kProducts; ++product) {
-      AsVector(target + product * Blocks(shape_.channels) * plane_) = combinations[product];
-    }
+  const float* At(Index product, Index block, Index position = 0) const {
+    return Floats(&values_[(product * Blocks(shape_.channels) + block) * plane_ + position]);
   }
+  Index plane() const { return plane_ * kLanes; }
 
+ private:
   Shape shape_;
-  Index groups_, plane_;
-  std::vector<float> values_;
+  Index plane_;
+  std::vector<float> zeros_;
+  std::vector<Vector> values_;
 };
 
-// The output pixels of a group from its products, which lie `distance` apart.
-inline void Separate(const float* products, Index distance, float* pixels, Index channels) {
-  const auto at = [&](Index product) { return AsVector(products + product * distance); };
-  const Vector even = at(1) + at(2), odd = at(1) - at(2), far = at(3) + at(4), near = at(3) - at(4);
-  AsVector(pixels) = at(0) + even + far;
-  AsVector(pixels + channels) = odd + 2 * near;
-  AsVector(pixels + 2 * channels) = even + 4 * far;
-  AsVector(pixels + 3 * channels) = odd + 8 * near + at(5);
-}
-
-// One product of T positions and V vectors of output channels, with `weights` of [row][input][output]. Kept out of line:
+// One product of T positions and V vectors of output channels, with `weights` of [input][vector]. Kept out of line:
 // inlined into the loops around it, compilers run out of registers.
 template <int T, int V>
-__attribute__((noinline)) void Multiply(const float* pixels, Index row_distance, Index plane, Index inputs,
-                                        const float* weights, Index outputs, float* target) {
+__attribute__((noinline)) void Multiply(const float* scalars, Index plane, Index blocks, const Vector* weights,
+                                        Vector* target) {
   Tile<T, V> tile;
-  for (Index row = 0; row < 3; ++row, pixels += row_distance) {
-    const float* scalars = pixels;
-    for (Index input = 0; input < inputs; input += kLanes, scalars += plane, weights += kLanes * outputs) {
-      tile.template Add<kLanes>(scalars, 1, weights, kLanes, outputs, kLanes);
-    }
+  for (Index block = 0; block < blocks; ++block, scalars += plane, weights += kLanes * V) {
+    tile.template Add<kLanes>(scalars, 1, Floats(weights), kLanes, V * kLanes, kLanes);
   }
-  for (int t = 0; t < T; ++t) {
-    for (int v = 0; v < V; ++v) AsVector(target + (t * V + v) * kLanes) = tile.sum[t][v];
-  }
+#pragma GCC unroll 16
+  for (int index = 0; index < T * V; ++index) target[index] = tile.sum[index / V][index % V];
 }
 
-// `weights` are [product][row][input][output].
+// Of images [begin, end), with weights of [product][panel of V vectors][input][vector].
 template <int V>
-void WinogradImages(const float* in, const Shape& in_shape, const std::vector<float>& weights, float* out,
+void WinogradImages(const float* in, const Shape& in_shape, const std::vector<Vector>& weights, float* out,
                     const Shape& out_shape, Index begin, Index end) {
-  constexpr Index T = kAccumulators / V, kBatch = kPositions / T, kDistance = kPositions * V * kLanes;
-  const Index positions = in_shape.rows * in_shape.columns / kGroup, tiles = (positions + T - 1) / T;
-  const Index together = std::min(std::max<Index>(1, kPositions / positions), end - begin);
-  const Index inputs = in_shape.channels, outputs = out_shape.channels;
-  std::vector<Combined> images(together, Combined(in_shape));
-  std::vector<float> products(kProducts * kDistance);
-  for (Index start = begin; start < end; start += together) {
-    const Index count = std::min(together, end - start);
-    for (Index image = 0; image < count; ++image) images[image].LoadInput(in + (start + image) * in_shape.size());
-    for (Index first = 0; first < outputs; first += V * kLanes) {
-      for (Index batch = 0; batch < count * tiles; batch += kBatch) {
-        const Index stop = std::min(batch + kBatch, count * tiles);
-        for (Index product = 0; product < kProducts; ++product) {
-          float* target = products.data() + product * kDistance;
-          for (Index index = batch; index < stop; ++index, target += T * V * kLanes) {
-            const Combined& image = images[index / tiles];
-            Multiply<T, V>(image.Row(product, 0, -1) + index % tiles * T * kLanes, image.row_distance(), image.plane(),
-                           inputs, weights.data() + product * 3 * inputs * outputs + first, outputs, target);
-          }
+  constexpr Index T = kAccumulators / V, kDistance = kPositions * V + kOdd;
+  const Index inputs = in_shape.channels, outputs = out_shape.channels, panels = Blocks(outputs) / V;
+  const Index positions = Positions(in_shape), columns = in_shape.columns / kTile;
+  Combined combined(in_shape, kPositions);
+  std::vector<Vector> products(kProducts * kDistance);
+  for (Index first = begin * positions; first < end * positions; first += kPositions) {
+    const Index count = std::min(kPositions, end * positions - first);
+    combined.Load<CombineInputs>(in, first, first + count);
+    for (Index panel = 0; panel < panels; ++panel) {
+      for (Index product = 0; product < kProducts; ++product) {
+        const Vector* factors = &weights[(product * panels + panel) * inputs * V];
+        for (Index position = 0; position < count; position += T) {
+          Multiply<T, V>(combined.At(product, 0, position), combined.plane(), Blocks(inputs), factors,
+                         &products[product * kDistance + position * V]);
         }
-        const float* source = products.data();
-        for (Index index = batch; index < stop; ++index, source += T * V * kLanes) {
-          const Index position = index % tiles * T;
-          float* pixels = out + (start + index / tiles) * out_shape.size() + position * kGroup * outputs + first;
-          for (Index t = 0; t < std::min(T, positions - position); ++t, pixels += kGroup * outputs) {
-            for (int v = 0; v < V; ++v) {
-              Separate(source + (t * V + v) * kLanes, kDistance, pixels + v * kLanes, outputs);
+      }
+      for (Index position = first; position < first + count; ++position) {
+        const Index row = position % positions / columns * kTile, column = position % columns * kTile;
+        float* corner = out + position / positions * out_shape.size() +
+                        (row * out_shape.columns + column) * outputs + panel * V * kLanes;
+        for (int v = 0; v < V; ++v, corner += kLanes) {
+          Vector taken[kSide][kSide], pixels[kTile][kTile];
+          const Vector* source = &products[(position - first) * V + v];
+          for (Index i = 0; i < kSide; ++i) {
+            for (Index j = 0; j < kSide; ++j, source += kDistance) taken[i][j] = *source;
+          }
+          AlongBoth<Separate>(taken, pixels);
+          for (Index i = 0; i < kTile; ++i) {
+            for (Index j = 0; j < kTile; ++j) {
+              AsVector(corner + (i * out_shape.columns + j) * outputs) = pixels[i][j];
             }
           }
         }
@@ -148,33 +218,37 @@ void WinogradImages(const float* in, const Shape& in_shape, const std::vector<fl
   }
 }
 
-// The combinations of weights [row][column][in][out], `size` of them a tap, as [product][row][in][out].
-inline std::vector<float> CombineWeights(const float* weights, Index size) {
-  std::vector<float> combined(kProducts * 3 * size);
-  for (Index row = 0; row < 3; ++row, weights += 3 * size) {
-    for (Index index = 0; index < size; index += kLanes) {
-      const float* tap = weights + index;
-      const Vector left = AsVector(tap), middle = AsVector(tap + size), right = AsVector(tap + 2 * size);
-      for (Index product = 0; product < kProducts; ++product) {
-        const float* factors = kWeights[product];
-        AsVector(combined.data() + (product * 3 + row) * size + index) =
-            factors[0] * left + factors[1] * middle + factors[2] * right;
+// With weights [row][column][in][out].
+template <int V>
+void WinogradPanels(const Threads& threads, const float* in, const Shape& in_shape, const float* weights, float* out,
+                    const Shape& out_shape) {
+  const Index inputs = in_shape.channels, outputs = out_shape.channels, panels = Blocks(outputs) / V;
+  std::vector<Vector> combined(kProducts * inputs * Blocks(outputs));
+  ForRanges(threads, inputs, [&](Index begin, Index end) {
+    for (Index input = begin; input < end; ++input) {
+      for (Index block = 0; block < Blocks(outputs); ++block) {
+        Vector taps[3][3], factors[kSide][kSide];
+        for (Index tap = 0; tap < 9; ++tap) {
+          taps[tap / 3][tap % 3] = AsVector(weights + (tap * inputs + input) * outputs + block * kLanes);
+        }
+        AlongBoth<CombineWeights>(taps, factors);
+        for (Index product = 0; product < kProducts; ++product) {
+          combined[((product * panels + block / V) * inputs + input) * V + block % V] =
+              factors[product / kSide][product % kSide];
+        }
       }
     }
-  }
-  return combined;
+  });
+  ForRanges(threads, in_shape.images, [&](Index begin, Index end) {
+    WinogradImages<V>(in, in_shape, combined, out, out_shape, begin, end);
+  });
 }
 
-// With weights [row][column][in][out].
 inline void WinogradConvolution(const Threads& threads, const float* in, const Shape& in_shape, const float* weights,
                                 float* out, const Shape& out_shape) {
-  const std::vector<float> combined = CombineWeights(weights, in_shape.channels * out_shape.channels);
-  const Index blocks = Blocks(out_shape.channels), positions = in_shape.rows * in_shape.columns / kGroup;
-  const auto images = blocks % 4 == 0 && positions <= kAccumulators / 4 ? WinogradImages<4>
-                      : blocks % 2 == 0                                 ? WinogradImages<2>
-                                                                        : WinogradImages<1>;
-  ForImages(threads, in_shape.images,
-            [&](Index begin, Index end) { images(in, in_shape, combined, out, out_shape, begin, end); });
+  const Index blocks = Blocks(out_shape.channels);
+  const auto convolve = blocks % 4 == 0 ? WinogradPanels<4> : blocks % 2 == 0 ? WinogradPanels<2> : WinogradPanels<1>;
+  convolve(threads, in, in_shape, weights, out, out_shape);
 }
 
 // A convolution with the kernel turned around, from outputs to inputs.
@@ -192,34 +266,27 @@ inline void WinogradInputGradient(const Threads& threads, const float* cotangent
   WinogradConvolution(threads, cotangent, out_shape, turned.data(), gradient, in_shape);
 }
 
-// Adds the gradient of images [begin, end) in the combined weights, [product][row][input][output], to `total`.
+// Adds the gradient of images [begin, end) in the combined weights, [product][input][output], to `total`.
 template <int V>
 void AddWinogradGradient(const float* images, const Shape& in_shape, const float* cotangent, const Shape& out_shape,
                          Index begin, Index end, float* total) {
   constexpr int T = kAccumulators / V;
-  const Index inputs = in_shape.channels, outputs = out_shape.channels;
-  const Index positions = in_shape.rows * in_shape.columns / kGroup;
-  const Index together = std::min(std::max<Index>(1, kBandPixels / positions), end - begin);
-  std::vector<Combined> in(together, Combined(in_shape)), out(together, Combined(out_shape));
-  for (Index start = begin; start < end; start += together) {
-    const Index count = std::min(together, end - start);
-    for (Index image = 0; image < count; ++image) {
-      in[image].LoadInput(images + (start + image) * in_shape.size());
-      out[image].LoadCotangent(cotangent + (start + image) * out_shape.size());
-    }
+  const Index inputs = in_shape.channels, outputs = out_shape.channels, positions = Positions(in_shape);
+  Combined in(in_shape, kBand), out(out_shape, kBand);
+  for (Index start = begin * positions; start < end * positions; start += kBand) {
+    const Index count = std::min(kBand, end * positions - start);
+    in.Load<CombineInputs>(images, start, start + count);
+    out.Load<CombineCotangents>(cotangent, start, start + count);
     float* target = total;
     for (Index product = 0; product < kProducts; ++product) {
-      for (Index row = -1; row <= 1; ++row) {
-        for (Index input = 0; input < inputs; input += T, target += T * outputs) {
-          for (Index first = 0; first < outputs; first += V * kLanes) {
-            Tile<T, V> tile;
-            for (Index image = 0; image < count; ++image) {
-              tile.template Add<1>(in[image].Row(product, input / kLanes, row) + input % kLanes, kLanes,
-                                   out[image].Row(product, first / kLanes, 0), out[image].plane(), kLanes, positions);
-            }
-            for (int t = 0; t < T; ++t) {
-              for (int v = 0; v < V; ++v) AsVector(target + t * outputs + first + v * kLanes) += tile.sum[t][v];
-            }
+      for (Index input = 0; input < inputs; input += T, target += T * outputs) {
+        for (Index first = 0; first < outputs; first += V * kLanes) {
+          Tile<T, V> tile;
+          tile.template Add<1>(in.At(product, input / kLanes) + input % kLanes, kLanes,
+                               out.At(product, first / kLanes), out.plane(), kLanes, count);
+#pragma GCC unroll 16
+          for (int index = 0; index < T * V; ++index) {
+            AsVector(target + index / V * outputs + first + index % V * kLanes) += tile.sum[index / V][index % V];
           }
         }
       }
@@ -233,17 +300,16 @@ inline void WinogradWeightGradient(const Threads& threads, const float* images, 
   const Index size = kernel.inputs * kernel.outputs;
   const auto add = Blocks(kernel.outputs) % 2 == 0 ? AddWinogradGradient<2> : AddWinogradGradient<1>;
   const auto total = SumOverImages(
-      threads, in_shape.images, kProducts * 3 * size,
+      threads, in_shape.images, kProducts * size,
       [&](Index begin, Index end, float* part) { add(images, in_shape, cotangent, out_shape, begin, end, part); });
-  for (Index row = 0; row < 3; ++row) {
-    for (Index column = 0; column < 3; ++column) {
-      for (Index index = 0; index < size; ++index) {
-        float sum = 0;
-        for (Index product = 0; product < kProducts; ++product) {
-          sum += kWeights[product][column] * total[(product * 3 + row) * size + index];
-        }
-        *gradient++ = sum;
+  ForRanges(threads, size / kLanes, [&](Index begin, Index end) {
+    for (Index index = begin * kLanes; index < end * kLanes; index += kLanes) {
+      Vector factors[kSide][kSide], taps[3][3];
+      for (Index product = 0; product < kProducts; ++product) {
+        factors[product / kSide][product % kSide] = AsVector(total.data() + product * size + index);
       }
+      AlongBoth<SeparateWeights>(factors, taps);
+      for (Index tap = 0; tap < 9; ++tap) AsVector(gradient + tap * size + index) = taps[tap / 3][tap % 3];
     }
-  }
+  });
 }
