@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from experiments import cli, results
+from experiments import cli, stored
 from lsg_jax import cache, load_run, plots
 from lsg_jax.analysis import ownership
 
@@ -43,7 +43,7 @@ def count(options: Options) -> None:
     names = runs[0].class_names
     found = ownership.ownership_statistics(np.stack([run.gate for run in runs]), THRESHOLDS)
     numbers = {
-        "version": results.VERSIONS["ownership"],
+        "version": stored.VERSIONS["ownership"],
         "command": shlex.join(["python", "-m", "experiments.ownership", *map(str, options.runs)]),
         "runs": list(map(str, options.runs)),
         "measured": f"{len(runs)} learned gates of {model} on {dataset}",

@@ -24,9 +24,9 @@ from experiments import (
     gates,
     localization,
     masking,
-    results,
     similarity,
     specificity,
+    stored,
     summarize,
     table1,
 )
@@ -99,7 +99,7 @@ class Options:
 def content_of(networks: list[Network], found: list[Claim]) -> dict[str, Any]:
     """Returns what report.json holds."""
     return {
-        "version": results.VERSIONS["report"],
+        "version": stored.VERSIONS["report"],
         "networks": [network.name for network in networks],
         "trained": {
             network.name: {"model": network.run.config.model, "gate": network.run.config.gate} for network in networks

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from experiments import attacks, cli, results
+from experiments import attacks, cli, stored
 from lsg_jax.config import Unset
 
 
@@ -246,7 +246,7 @@ def reproduce(options: Options) -> None:
 def _is_reported(training: Training, report: Path) -> bool:
     """Tells whether there is a report of this version with all that the plan asks for."""
     try:
-        content = results.read(report)
+        content = stored.read(report)
     except (OSError, ValueError):
         return False
     attacked = "attacks" in content["claims"] or not training.attack_images
@@ -263,7 +263,7 @@ def _folders(plan: Plan, options: Options) -> list[Path]:
 def _is_of(summary: Path, runs: list[Path]) -> bool:
     """Tells whether there is a summary of this version and of all these runs, not of some alone."""
     try:
-        content = results.read(summary)
+        content = stored.read(summary)
     except (OSError, ValueError):
         return False
     return list(content["runs"]) == list(map(str, runs))

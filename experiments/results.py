@@ -1,16 +1,13 @@
 """Writes results/README.md from the runs in results/runs: each claim, the paper's figure, ours, and the control's."""
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from experiments import cifar10, claims, cli, digits, summarize, verdicts
+from experiments import cifar10, cli, digits, stored, summarize, tables, verdicts
 from lsg_jax import cache
 from lsg_jax.config import Config
 
@@ -31,7 +28,8 @@ compares (for a ratio, of ours less the ratio times the control's). Of arms with
 alone."""
 _ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
 _UNEXPLAINED = "not explained yet"
-VERSIONS = {"report": 4, "tradeoff": 3, "ownership": 3}  # of the files that the page is made of, by what wrote them
+_RUN_HEADS = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values())
+_Files = dict[Path, dict[str, Any] | ValueError]
 
 
 @dataclass(frozen=True)
@@ -50,54 +48,69 @@ def page(folder: Path) -> str:
     """Returns the page for the runs and comparisons in ``folder``."""
     paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
     paths = [path for path in paths if (path / "metrics.jsonl").read_text()]  # an imported network has no training
-    comparisons, counts = (sorted(folder.glob(f"{kind}-*.json")) for kind in ("tradeoff", "ownership"))
+    reports = _read(file for path in paths if (file := path / "report.json").is_file())
+    comparisons, counts = (_read(sorted(folder.glob(f"{kind}-*.json"))) for kind in ("tradeoff", "ownership"))
     if not paths and not comparisons and not counts:
         raise ValueError(f"{folder / 'runs'} holds no runs; copy some with experiments.publish")
-    judged: dict[str, dict[str, str]] = {}
-    several, sections = _several_seeds(comparisons), []
-    for path in (path for path in paths if (path / "report.json").is_file()):
-        try:
-            report = read(path / "report.json")
-        except ValueError as error:  # while a plan is at it, the next report may be the one that mends it
-            sections += _of_another_version(path.name, error, folder)
-            continue
-        if verdicts.has_control(report):
-            judged[path.name] = {row.claim: verdicts.verdict(row, report) for row in verdicts.rows(report)}
-            sections += _claims_section(path.name, report)
-    findings = _findings(folder, counts)
+    judged = {
+        file.parent.name: {row.claim: verdicts.verdict(row, report) for row in verdicts.rows(report)}
+        for file, report in _readable(reports)
+        if verdicts.has_control(report)
+    }
+    several, findings = _several_seeds(comparisons), _findings(folder, counts)
     lines = [
         _HEAD,
         *_overview("At a glance", _ONE_SEED, judged),
         *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several),
         *_findings_section(findings),
+        "\n## Runs\n",
+        tables.table(_RUN_HEADS, map(_run_cells, paths)),
+        *_sections(folder, reports, _claims_section),
+        *_failures(folder, judged | several, findings),
+        *_sections(folder, comparisons, _arms_section),
+        *_sections(folder, counts, _ownership_section),
     ]
-    heads = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values())
-    lines += ["\n## Runs\n", "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *map(_run_line, paths)]
-    lines += [*sections, *_failures(folder, judged | several, findings)]
-    for section, files in ((_arms_section, comparisons), (_ownership_section, counts)):
-        for file in files:
-            try:
-                lines += section(file)
-            except ValueError as error:
-                lines += _of_another_version(file.stem, error, folder)
-    if (content := _claim(folder, "convergence")) is not None:
+    if (content := stored.claim_numbers(folder, "convergence")) is not None:
         lines += [
             f"\n## {content['title']}\n",
             f"{content['caption']}\n",
             "![Curves of training](figures/convergence.png)\n",
-            numbers_table(content["numbers"]),
+            tables.numbers_table(content["numbers"]),
         ]
     return "\n".join(lines) + "\n"
 
 
-def _several_seeds(comparisons: list[Path]) -> dict[str, dict[str, str]]:
+def _read(files: Iterable[Path]) -> _Files:
+    """Returns what each file holds, or the error of one that cannot be read: a plan may be about to make it again."""
+    found: _Files = {}
+    for file in files:
+        try:
+            found[file] = stored.read(file)
+        except ValueError as error:
+            found[file] = error
+    return found
+
+
+def _readable(files: _Files) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for file, content in files.items():
+        if not isinstance(content, ValueError):
+            yield file, content
+
+
+def _sections(folder: Path, files: _Files, section: Callable[[Path, dict[str, Any]], list[str]]) -> Iterator[str]:
+    """Yields the lines about each file, which of one that cannot be read say so."""
+    for file, content in files.items():
+        if isinstance(content, ValueError):
+            title = file.parent.name if file.name == "report.json" else file.stem
+            yield from (f"\n## {title}\n", f"{str(content).removeprefix(f'{folder}/')}.")
+        else:
+            yield from section(file, content)
+
+
+def _several_seeds(comparisons: _Files) -> dict[str, dict[str, str]]:
     """Returns the verdicts of each arm that has several seeds, by its comparison and name."""
     judged = {}
-    for file in comparisons:
-        try:
-            content = read(file)
-        except ValueError:  # which its section says
-            continue
+    for file, content in _readable(comparisons):
         for arm, claimed in content["arms"].items():
             seeds = max(len(found["by seed"]) for found in claimed.values())
             if arm != "none" and seeds > 1:
@@ -110,30 +123,26 @@ def _overview(title: str, lead: str, judged: dict[str, dict[str, str]]) -> list[
     """Returns the section with a row a claim, and in a column each network's verdict."""
     if not judged:
         return []
-    lines = [f"\n## {title}\n", f"{lead} The figures are below.\n"]
-    lines += ["| claim | " + " | ".join(judged) + " |", "| --- " * (1 + len(judged)) + "|"]
-    for claim in dict.fromkeys(claim for each in judged.values() for claim in each):
-        lines.append(f"| {claim} | " + " | ".join(each.get(claim, "") for each in judged.values()) + " |")
-    return lines
+    stated = dict.fromkeys(claim for each in judged.values() for claim in each)
+    rows = ((claim, *(each.get(claim, "") for each in judged.values())) for claim in stated)
+    return [f"\n## {title}\n", f"{lead} The figures are below.\n", tables.table(("claim", *judged), rows)]
 
 
 def _findings_section(findings: list[verdicts.Finding]) -> list[str]:
     if not findings:
         return []
-    lines = [
+    rows = ((*finding[:-1], verdicts.WORDS[finding.holds]) for finding in findings)
+    return [
         "\n## Claims about training and about many networks\n",
         "Not differences from a control: two ways of training in one seed each, and means over networks.\n",
+        tables.table(("claim", "the paper's", "measured on", "ours", "holds"), rows),
     ]
-    lines += ["| claim | the paper's | measured on | ours | holds |", "| --- " * 5 + "|"]
-    for claim, paper, measured, ours, holds in findings:
-        lines.append(f"| {claim} | {paper} | {measured} | {ours} | {verdicts.WORDS[holds]} |")
-    return lines
 
 
-def _findings(folder: Path, counts: list[Path]) -> list[verdicts.Finding]:
+def _findings(folder: Path, counts: _Files) -> list[verdicts.Finding]:
     """Returns what the pictures' numbers and the counts of filters say of training and of many networks."""
     found: list[verdicts.Finding] = []
-    gates, curves = ((_claim(folder, name) or {"numbers": {}})["numbers"] for name in ("gates", "convergence"))
+    gates, curves = (_numbers(folder, name) for name in ("gates", "convergence"))
     for ours, other in permutations(_trained(folder, gates), 2):
         if ours.config.lsg.sparsity_weight and ours.is_but_for(other, "sparsity-weight", "epochs"):
             epochs = " and ".join(str(each.config.optimizer.epochs) for each in (ours, other))
@@ -143,38 +152,16 @@ def _findings(folder: Path, counts: list[Path]) -> list[verdicts.Finding]:
         if ours.config.scheme == "alternate" and ours.is_but_for(other, "scheme", "sparsity-weight"):
             measured = f"{ours.name} against {other.name}"
             found += verdicts.of_schemes(measured, curves[ours.name], curves[other.name])
-    for file in counts:
-        try:
-            content = read(file)
-        except ValueError:  # which its section says
-            continue
+    for _, content in _readable(counts):
         held = content["thresholds"][str(cli.THRESHOLD)]
-        alone = [_of_filters(spread["mean"], content) for spread in held["by class"].values()]
-        found += verdicts.of_ownership(content["measured"], alone, _of_filters(held["shared"]["mean"], content))
+        alone = [tables.of_filters(spread["mean"], content) for spread in held["by class"].values()]
+        found += verdicts.of_ownership(content["measured"], alone, tables.of_filters(held["shared"]["mean"], content))
     return found
 
 
-def _claim(folder: Path, name: str) -> dict[str, Any] | None:
-    """Returns what a claim's own command wrote to figures/, None where it is not there."""
-    file = folder / "figures" / f"{name}.json"
-    if not file.is_file():
-        return None
-    content = _object(file)
-    if missing := [each for each in ("title", "caption", "numbers") if each not in content]:
-        raise ValueError(f"{file} has no {missing[0]!r}; make it again with experiments.{name}")
-    return content
-
-
-def _object(file: Path, text: str | None = None) -> dict[str, Any]:
-    """Returns the JSON object in a file, or in a ``text`` from it. Raises ValueError where there is none."""
-    text = file.read_text() if text is None else text
-    try:
-        content = json.loads(text)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} holds no JSON object where one belongs: {text[:40]!r}; make it again")
-    return content
+def _numbers(folder: Path, name: str) -> dict[str, Any]:
+    content = stored.claim_numbers(folder, name)
+    return {} if content is None else content["numbers"]
 
 
 class _Trained(NamedTuple):
@@ -193,16 +180,17 @@ class _Trained(NamedTuple):
 def _trained(folder: Path, names: Iterable[str]) -> list[_Trained]:
     """Returns those of the runs that are among the results and learned a gate."""
     files = {name: folder / "runs" / name / "config.json" for name in names}
-    found = [_Trained(name, Config.from_json(_object(file))) for name, file in files.items() if file.is_file()]
-    return [each for each in found if each.config.gate == "learned"]
+    configs = {name: Config.from_json(stored.json_object(file)) for name, file in files.items() if file.is_file()}
+    return [_Trained(name, config) for name, config in configs.items() if config.gate == "learned"]
 
 
-def _claims_section(run: str, report: dict[str, Any]) -> list[str]:
-    ours, control = report["networks"]
+def _claims_section(file: Path, report: dict[str, Any]) -> list[str]:
+    if not verdicts.has_control(report):
+        return []
     return [
-        f"\n## {ours} against {control}\n",
-        f"One seed, `python -m experiments.report` ([all of it](runs/{run}/report.html)).\n",
-        claims_table(report),
+        f"\n## {' against '.join(report['networks'])}\n",
+        f"One seed, `python -m experiments.report` ([all of it](runs/{file.parent.name}/report.html)).\n",
+        tables.claims_table(report),
     ]
 
 
@@ -216,7 +204,7 @@ def _failures(folder: Path, judged: dict[str, dict[str, str]], findings: list[ve
     notes = folder / "notes.json"
     if not any(failed.values()) or not notes.is_file():
         return []
-    explained = _object(notes)
+    explained = stored.json_object(notes)
     lines = ["\n## Where a claim does not hold, and what was tried\n"]
     return lines + [
         f"- **{claim}** ({', '.join(where)}): {explained.get(claim, _UNEXPLAINED)}"
@@ -225,128 +213,34 @@ def _failures(folder: Path, judged: dict[str, dict[str, str]], findings: list[ve
     ]
 
 
-def _of_another_version(title: str, error: ValueError, folder: Path) -> list[str]:
-    return [f"\n## {title}\n", f"{str(error).removeprefix(f'{folder}/')}."]
-
-
-def _arms_section(file: Path) -> list[str]:
-    content = read(file)
+def _arms_section(file: Path, content: dict[str, Any]) -> list[str]:
     return [
         f"\n## Arms and their control: {file.stem.removeprefix('tradeoff-')}\n",
         f"{content['measured']}. By `{content['command']}`. [All numbers]({file.name}).\n",
         f"![Effect and accuracy of each arm, less the control's]({file.stem}.png)\n",
-        arms_table(content),
+        tables.arms_table(content),
     ]
 
 
-def _ownership_section(file: Path) -> list[str]:
-    content = read(file)
+def _ownership_section(file: Path, content: dict[str, Any]) -> list[str]:
     return [
         f"\n## Filters that classes hold alone (section 4.4): {content['measured']}\n",
         f"By `{content['command']}`. The paper's, over 20 models on CIFAR-10: 10 % of the filters a class alone, "
         "and 10 % shared.\n",
         f"![Filters of each class alone, and shared]({file.stem}.png)\n",
-        ownership_table(content),
+        tables.ownership_table(content),
     ]
 
 
-def numbers_table(numbers: dict[str, Any]) -> str:
-    """Returns the table of the numbers that a claim's command wrote: a row a number, and each network's in a column."""
-    heads, *rows = claims.rows(numbers)
-    lines = ["|" + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
-    for name, *values in rows:
-        cells = [f"{value:.4f}" if isinstance(value, float) else str(value) for value in values]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def ownership_table(content: dict[str, Any]) -> str:
-    """Returns the table of what experiments.ownership wrote: mean and standard deviation, in percent of the filters."""
-    heads = (
-        "threshold",
-        "a class alone, % of the filters (± that of one class)",
-        "that with fewest",
-        "that with most",
-        "shared, %",
-    )
-    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
-    for threshold, found in content["thresholds"].items():
-        by_size = sorted(found["by class"].items(), key=lambda item: item[1]["mean"])
-        cells = [_percent(found["a class alone"], content)]
-        cells += [f"{name}: {_percent(spread, content)}" for name, spread in (by_size[0], by_size[-1])]
-        cells.append(_percent(found["shared"], content))
-        lines.append(f"| {threshold} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _percent(spread: dict[str, float], content: dict[str, Any]) -> str:
-    return f"{_of_filters(spread['mean'], content):.1f} ± {_of_filters(spread['std'], content):.1f}"
-
-
-def _of_filters(count: float, content: dict[str, Any]) -> float:
-    """Returns a count of filters in percent of all."""
-    return 100 * count / float(content["filters"])
-
-
-def read(file: Path) -> dict[str, Any]:
-    """Returns what report, tradeoff or ownership wrote. Raises ValueError where this version would write another."""
-    try:
-        content = _object(file)
-    except ValueError:
-        content = {}
-    if content.get("version") != VERSIONS[file.stem.split("-")[0]]:
-        raise ValueError(f"{file} was not written by this version; make it again")
-    return content
-
-
-def arms_table(content: dict[str, Any]) -> str:
-    """Returns the table of what experiments.tradeoff wrote: a row a claim, and the control and each arm beside it."""
-    arms = content["arms"]
-    lines = ["| claim | the paper's | " + " | ".join(arms) + " |", "| --- " * (2 + len(arms)) + "|"]
-    for claim, stated in content["claims"].items():
-        cells = [_arm_cell(found[claim], judged=arm != "none") for arm, found in arms.items()]
-        lines.append("| " + " | ".join((claim, stated, *cells)) + " |")
-    return "\n".join(lines)
-
-
-def effects_table(content: dict[str, Any]) -> str:
-    """Returns the same in short: a row an arm, and its figure and that less the control's for each effect.
-
-    Where there are several seeds, the difference is Student's 95 % interval.
-    """
-    effects = content["effects"]
-    lines = ["| arm | " + " | ".join(effects) + " |", "| --- " * (1 + len(effects)) + "|"]
-    for arm, found in content["arms"].items():
-        cells = []
-        for claim in effects.values():
-            difference = "" if arm == "none" else f" ({_range(found[claim]['difference'])})"
-            cells.append(f"{found[claim]['mean']['mean']:.4f}{difference}")
-        lines.append("| " + " | ".join((arm, *cells)) + " |")
-    return "\n".join(lines)
-
-
-def _range(difference: dict[str, float | None]) -> str:
-    mean, low, high = (difference[end] for end in ("mean", "low", "high"))
-    return f"{mean:+.4f}" if low is None else f"{low:+.4f} to {high:+.4f}"
-
-
-def _arm_cell(found: dict[str, Any], judged: bool) -> str:
-    values = list(found["by seed"].values())
-    several = len(values) > 1
-    spread = f" ± {np.std(values, ddof=1):.4f}" if several else ""
-    verdict = f", {verdicts.WORDS[found['holds']]}" if judged and several else ""
-    difference = f" ({_range(found['difference'])})" if judged else ""
-    return f"{np.mean(values):.4f}{spread}{verdict}{difference}"
-
-
-def _run_line(path: Path) -> str:
+def _run_cells(path: Path) -> list[str]:
     metrics = path / "metrics.jsonl"
-    config, last = _object(path / "config.json"), _object(metrics, metrics.read_text().splitlines()[-1])
-    cells = [f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"]]
-    cells += ["; ".join(_settings(Config.from_json(config)))]
-    cells += [str(last["epoch"] + 1), str(config["seed"])]
-    cells += [f"{last[name]:.4f}" for name in summarize.MEASURES]
-    return "| " + " | ".join(cells) + " |"
+    config = stored.json_object(path / "config.json")
+    last = stored.json_object(metrics, metrics.read_text().splitlines()[-1])
+    return [
+        *(f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"]),
+        *("; ".join(_settings(Config.from_json(config))), str(last["epoch"] + 1), str(config["seed"])),
+        *(f"{last[name]:.4f}" for name in summarize.MEASURES),
+    ]
 
 
 def _settings(config: Config) -> Iterator[str]:
@@ -363,36 +257,20 @@ def _settings(config: Config) -> Iterator[str]:
         yield "sparsity-weight 0"
 
 
-def claims_table(report: dict[str, Any]) -> str:
-    """Returns the table of the claims that a report of a gated network against a plain one can tell of."""
-    lines = ["| claim | the paper's | ours | control's | holds |", "| --- " * 5 + "|"]
-    for row in verdicts.rows(report):
-        found = verdicts.found(row, report)
-        values = [numbers[row.place[-1]] for numbers in found]
-        cells = ["" if value is None else f"{value:.4f}" for value in values]
-        if row.over_images:
-            cells[0] += f" ({_range(found[0][claims.less(row.place[-1])])})"
-        if row.filters is not None:
-            counts = [numbers[row.filters] for numbers in found]
-            cells = [f"{cell} ({count:.3g} filters)" for cell, count in zip(cells, counts, strict=True)]
-        lines.append(f"| {row.claim} | {row.paper} | {cells[0]} | {cells[1]} | {verdicts.verdict(row, report)} |")
-    return "\n".join(lines)
-
-
 def readme_table(folder: Path, name: str) -> str:
     """Returns the README's table ``name``: that of a run with a report, a comparison or a claim. Raises ValueError."""
-    if (claim := _claim(folder, name)) is not None:
-        return numbers_table(claim["numbers"])
+    if (claim := stored.claim_numbers(folder, name)) is not None:
+        return tables.numbers_table(claim["numbers"])
     if name.startswith("ownership-") and (file := folder / f"{name}.json").is_file():
-        return ownership_table(read(file))
-    for kind, table in (("tradeoff-", arms_table), ("effects-", effects_table)):
+        return tables.ownership_table(stored.read(file))
+    for kind, table in (("tradeoff-", tables.arms_table), ("effects-", tables.effects_table)):
         if name.startswith(kind) and (file := folder / f"tradeoff-{name.removeprefix(kind)}.json").is_file():
-            return table(read(file))
+            return table(stored.read(file))
         if name.startswith(kind):
             raise ValueError(f"there is no comparison {name}; make one with experiments.tradeoff")
     run = folder / "runs" / name
-    if (run / "report.json").is_file() and verdicts.has_control(report := read(run / "report.json")):
-        return claims_table(report)
+    if (run / "report.json").is_file() and verdicts.has_control(report := stored.read(run / "report.json")):
+        return tables.claims_table(report)
     raise ValueError(f"{name} has no report against a control; make one with experiments.report")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments import claims, cli, report, results, summarize, verdicts
+from experiments import claims, cli, report, stored, summarize, verdicts
 from experiments.claims import Network
 from experiments.verdicts import Row
 from lsg_jax import cache, plots
@@ -120,7 +120,7 @@ def write(options: Options) -> None:
     compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}
     effects = {row.effect: row.claim for row in rows if row.effect is not None}
     content = {
-        "version": results.VERSIONS["tradeoff"],
+        "version": stored.VERSIONS["tradeoff"],
         "command": shlex.join(["python", "-m", "experiments.tradeoff", *map(str, options.runs)]),
         "measured": _measured_on(networks[0]),
         "environment": environment(),

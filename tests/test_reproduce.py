@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli, publish, reproduce, results, summarize
+from experiments import cli, publish, reproduce, results, stored, summarize
 from experiments.reproduce import Options, Plan, Training
 from lsg_jax import load_run
 from lsg_jax.config import Config
@@ -41,7 +41,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     def command(name, *arguments):
         asked.append(name)
         if name == "report":  # its own tests are elsewhere
-            reported = {"version": results.VERSIONS["report"], "networks": ["second", "first"], "claims": {}}
+            reported = {"version": stored.VERSIONS["report"], "networks": ["second", "first"], "claims": {}}
             reported["trained"] = {name: {"model": "x", "gate": "none"} for name in reported["networks"]}
             (arguments[0] / "report.json").write_text(json.dumps(reported))
         elif name == "publish":
@@ -51,7 +51,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
         elif name == "tradeoff":
             assert list(arguments[:2]) == [tmp_path / "results" / "runs" / name for name in ("first", "second")]
             content = {
-                "version": results.VERSIONS["tradeoff"],
+                "version": stored.VERSIONS["tradeoff"],
                 "command": "x",
                 "measured": "x",
                 "claims": {},
@@ -83,7 +83,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     assert asked == ["results", "results", "tradeoff", "results"]
     asked.clear()
     report = tmp_path / "results" / "runs" / "second" / "report.json"
-    older = report.read_text().replace(f'"version": {results.VERSIONS["report"]}', '"version": 1')
+    older = report.read_text().replace(f'"version": {stored.VERSIONS["report"]}', '"version": 1')
     for text, wants_attacks in ((older, False), ("{", False), (report.read_text(), True)):
         report.write_text(text)
         attacked = small_plan[1]._replace(attack_images=5 * wants_attacks)

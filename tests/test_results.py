@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import attacks, claims, convergence, ownership, report, results, verdicts
+from experiments import attacks, claims, convergence, ownership, report, results, stored, tables, verdicts
 from lsg_jax import load_run, save_run
 
 
@@ -48,13 +48,13 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     found = {each.name: {"numbers": each.numbers} for each in (measure(networks) for measure in report.MEASURES)}
     found["similarity"]["numbers"]["learned"]["true positives"]["share on the diagonal"] = float("nan")
     trained = {name: {"model": "tiny", "gate": name} for name in ("learned", "none")}
-    content = {"version": results.VERSIONS["report"], "networks": ["learned", "none"], "trained": trained}
+    content = {"version": stored.VERSIONS["report"], "networks": ["learned", "none"], "trained": trained}
     file.write_text(claims.to_json(content | {"claims": found}))
     claims.write(convergence.measure(networks), tmp_path / "figures")
     results.write(results.Options(tmp_path))
     page = (tmp_path / "README.md").read_text()
     ours, control = (each.run.history[-1]["test_accuracy"] for each in networks)
-    head = "| | learned | none |\n| --- | --- | --- |\n| epochs | 4 | 4 |\n"
+    head = "|  | learned | none |\n| --- | --- | --- |\n| epochs | 4 | 4 |\n"
     assert f"{head}| accuracy, last epoch | {ours:.4f} | {control:.4f} |" in page
     assert results.readme_table(tmp_path, "convergence") in page
     overview, detail = (line for line in page.splitlines() if "gate row more (share on the diagonal)" in line)
@@ -80,7 +80,7 @@ def test_what_is_counted_over_images_is_judged_at_both_ends_of_its_difference(ru
     shown = [f"{numbers[name]['accuracy']:.4f}" for name in ("learned", "none")]
     for low, high, said in ((-0.004, 0.01, "yes"), (-0.0051, 0.01, "cannot tell"), (-0.02, -0.0051, "no")):
         numbers["learned"]["accuracy less the other's"] = {"mean": 0.0, "low": low, "high": high}
-        (line,) = (each for each in results.claims_table(content).splitlines() if "within half a point" in each)
+        (line,) = (each for each in tables.claims_table(content).splitlines() if "within half a point" in each)
         assert line.endswith(f"| {shown[0]} ({low:+.4f} to {high:+.4f}) | {shown[1]} | {said} |")
 
     attacked = content["claims"]["attacks"]["numbers"]
@@ -93,7 +93,7 @@ def test_what_is_counted_over_images_is_judged_at_both_ends_of_its_difference(ru
         difference = attacked["learned"][name]["success rate less the other's"]
         assert difference["mean"] == pytest.approx(rates[0] - rates[1])
         difference |= {"low": low, "high": high}
-        (line,) = (each for each in results.claims_table(content).splitlines() if each.startswith(f"| {name}"))
+        (line,) = (each for each in tables.claims_table(content).splitlines() if each.startswith(f"| {name}"))
         assert line.endswith(f"| {rates[0]:.4f} ({low:+.4f} to {high:+.4f}) | {rates[1]:.4f} | {said} |")
 
 
@@ -115,10 +115,10 @@ def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
     assert [numbers["by class"][str(each)]["mean"] for each in range(10)] == alone.mean(0).tolist()
     assert numbers["a class alone"]["mean"] == pytest.approx(alone.mean())
     assert written["measured"] == "2 learned gates of tiny on digits"
-    assert "| 0.5 |" in results.ownership_table(written)
+    assert "| 0.5 |" in tables.ownership_table(written)
     (tmp_path / "alone").mkdir()
     shutil.copy(tmp_path / "ownership.json", tmp_path / "alone" / "ownership-x.json")
-    assert results.ownership_table(written) in results.page(tmp_path / "alone")
+    assert tables.ownership_table(written) in results.page(tmp_path / "alone")
     for wrong, said in (
         ((folders[0],), "at least two different run folders"),
         ((folders[0], folders[0]), "at least two different run folders"),
@@ -158,7 +158,7 @@ def test_a_file_of_results_that_is_damaged_is_named(runs, tmp_path, file, conten
     (tmp_path / "figures").mkdir()
     failed = {"by seed": {"0": 0.5, "1": 0.5}, "mean": {"mean": 0.5}, "difference": {"mean": 0, "low": 0, "high": 0}}
     arms = {"none": {"a claim": failed | {"holds": None}}, "both": {"a claim": failed | {"holds": False}}}
-    comparison = {"version": results.VERSIONS["tradeoff"], "command": "x", "measured": "y", "claims": {"a claim": ""}}
+    comparison = {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y", "claims": {"a claim": ""}}
     (tmp_path / "tradeoff-z.json").write_text(json.dumps(comparison | {"arms": arms, "effects": {}, "runs": {}}))
     (tmp_path / "notes.json").write_text("{}")
     assert "- **a claim** (z: both (2 seeds)): not explained yet" in results.page(tmp_path)
@@ -184,8 +184,8 @@ def test_other_versions_files_of_results_are_named(runs, tmp_path):
 
 
 def test_numbers_in_numbers_and_missing_ones_have_their_rows():
-    table = results.numbers_table({"a": {"x": {"y": 0.5}, "n": 3}, "b": {"z": "never"}})
-    rows = ["| | a | b |", "| --- | --- | --- |", "| x: y | 0.5000 |  |", "| n | 3 |  |", "| z |  | never |"]
+    table = tables.numbers_table({"a": {"x": {"y": 0.5}, "n": 3}, "b": {"z": "never"}})
+    rows = ["|  | a | b |", "| --- | --- | --- |", "| x: y | 0.5000 |  |", "| n | 3 |  |", "| z |  | never |"]
     assert table.splitlines() == rows
 
 
@@ -261,7 +261,7 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
         return {"by seed": dict.fromkeys(seeds, 0.5), "mean": interval, "difference": interval, "holds": holds}
 
     arms = {"none": of(None, "0", "1"), "both": of(None, "0", "1"), "single": of(True, "0")}
-    content = {"version": results.VERSIONS["tradeoff"], "command": "x", "measured": "y", "claims": {"a claim": ""}}
+    content = {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y", "claims": {"a claim": ""}}
     content |= {"arms": {arm: {"a claim": found} for arm, found in arms.items()}, "effects": {}, "runs": {}}
     (tmp_path / "tradeoff-z.json").write_text(json.dumps(content))
     page = results.page(tmp_path)

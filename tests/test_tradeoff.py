@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import claims, results, summarize, tradeoff, verdicts
+from experiments import claims, summarize, tables, tradeoff, verdicts
 from lsg_jax import data, load_run, plots, save_run
 from lsg_jax.analysis.comparison import Interval, compare, interval
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
@@ -92,16 +92,16 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     assert accuracy["difference"] == {"mean": pytest.approx(ours - theirs, abs=1e-9), "low": None, "high": None}
     assert accuracy["holds"] is None
     assert written["claims"][claim] == "0.9062 against 0.9046"
-    silent = results.arms_table(written).splitlines()[2].split(" | ")[-1]
+    silent = tables.arms_table(written).splitlines()[2].split(" | ")[-1]
     assert silent == f"{ours:.4f} ({ours - theirs:+.4f}) |"
     both = [load_run(runs / name).history[-1]["test_accuracy"] for name in ("plain0", "plain1")]
-    row = results.arms_table(written).splitlines()[2]
+    row = tables.arms_table(written).splitlines()[2]
     assert f"| {np.mean(both):.4f} ± {np.std(both, ddof=1):.4f} |" in row
     low, high = (numbers["learned"][claim]["difference"][end] for end in ("low", "high"))
     told = "yes" if low >= -0.005 else "no" if high < -0.005 else "cannot tell"
     assert f", {told} ({low:+.4f} to {high:+.4f}) |" in row
     assert written["measured"] == "tiny on digits, 2 epochs of 128 images from scratch; on the 360 test images"
-    short = results.effects_table(written).splitlines()
+    short = tables.effects_table(written).splitlines()
     assert short[0].startswith("| arm | accuracy | C_IC | ")
     assert short[-1].startswith(f"| learned, silence-weight 2 | {ours:.4f} ({ours - theirs:+.4f}) | ")
     assert f" ({low:+.4f} to {high:+.4f}) | " in short[-2]

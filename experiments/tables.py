@@ -1,0 +1,102 @@
+"""The Markdown tables of the page of results and of the README."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments import claims, verdicts
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a Markdown table."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, ["---"] * len(heads), *rows))
+
+
+def claims_table(report: dict[str, Any]) -> str:
+    """Returns the table of the claims that a report of a gated network against a plain one can tell of."""
+    rows = []
+    for row in verdicts.rows(report):
+        found = verdicts.found(row, report)
+        values = [numbers[row.place[-1]] for numbers in found]
+        cells = ["" if value is None else f"{value:.4f}" for value in values]
+        if row.over_images:
+            cells[0] += f" ({_range(found[0][claims.less(row.place[-1])])})"
+        if row.filters is not None:
+            counts = [numbers[row.filters] for numbers in found]
+            cells = [f"{cell} ({count:.3g} filters)" for cell, count in zip(cells, counts, strict=True)]
+        rows.append((row.claim, row.paper, *cells, verdicts.verdict(row, report)))
+    return table(("claim", "the paper's", "ours", "control's", "holds"), rows)
+
+
+def arms_table(content: dict[str, Any]) -> str:
+    """Returns the table of what experiments.tradeoff wrote: a row a claim, and the control and each arm beside it."""
+    arms = content["arms"]
+    rows = (
+        (claim, stated, *(_arm_cell(found[claim], judged=arm != "none") for arm, found in arms.items()))
+        for claim, stated in content["claims"].items()
+    )
+    return table(("claim", "the paper's", *arms), rows)
+
+
+def effects_table(content: dict[str, Any]) -> str:
+    """Returns the same in short: a row an arm, and its figure and that less the control's for each effect.
+
+    Where there are several seeds, the difference is Student's 95 % interval.
+    """
+    effects = content["effects"]
+    rows = []
+    for arm, found in content["arms"].items():
+        cells = []
+        for claim in effects.values():
+            difference = "" if arm == "none" else f" ({_range(found[claim]['difference'])})"
+            cells.append(f"{found[claim]['mean']['mean']:.4f}{difference}")
+        rows.append((arm, *cells))
+    return table(("arm", *effects), rows)
+
+
+def _range(difference: dict[str, float | None]) -> str:
+    mean, low, high = (difference[end] for end in ("mean", "low", "high"))
+    return f"{mean:+.4f}" if low is None else f"{low:+.4f} to {high:+.4f}"
+
+
+def _arm_cell(found: dict[str, Any], judged: bool) -> str:
+    values = list(found["by seed"].values())
+    several = len(values) > 1
+    spread = f" ± {np.std(values, ddof=1):.4f}" if several else ""
+    verdict = f", {verdicts.WORDS[found['holds']]}" if judged and several else ""
+    difference = f" ({_range(found['difference'])})" if judged else ""
+    return f"{np.mean(values):.4f}{spread}{verdict}{difference}"
+
+
+def ownership_table(content: dict[str, Any]) -> str:
+    """Returns the table of what experiments.ownership wrote: mean and standard deviation, in percent of the filters."""
+    heads = (
+        "threshold",
+        "a class alone, % of the filters (± that of one class)",
+        "that with fewest",
+        "that with most",
+        "shared, %",
+    )
+    rows = []
+    for threshold, found in content["thresholds"].items():
+        by_size = sorted(found["by class"].items(), key=lambda item: item[1]["mean"])
+        ends = [f"{name}: {_percent(spread, content)}" for name, spread in (by_size[0], by_size[-1])]
+        alone, shared = (_percent(found[name], content) for name in ("a class alone", "shared"))
+        rows.append((threshold, alone, *ends, shared))
+    return table(heads, rows)
+
+
+def _percent(spread: dict[str, float], content: dict[str, Any]) -> str:
+    return f"{of_filters(spread['mean'], content):.1f} ± {of_filters(spread['std'], content):.1f}"
+
+
+def of_filters(count: float, content: dict[str, Any]) -> float:
+    """Returns a count of filters in percent of all, of which ``content`` has the number."""
+    return 100 * count / float(content["filters"])
+
+
+def numbers_table(numbers: dict[str, Any]) -> str:
+    """Returns the table of the numbers that a claim's command wrote: a row a number, and each network's in a column."""
+    heads, *rows = claims.rows(numbers)
+    return table(heads, [[f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows])
