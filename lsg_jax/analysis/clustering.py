@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, confusion_matrix
+from threadpoolctl import threadpool_limits
 
 from lsg_jax.metrics.examples import checked
 
@@ -51,7 +52,8 @@ def cluster(
             f"the gate must be f32[C, {features.shape[1]}] with C in [2, N={len(features)}], got {list(gate.shape)}"
         )
     num_classes = len(gate)
-    found = KMeans(num_classes, n_init=repeats, random_state=seed).fit(features)
+    with threadpool_limits(1):  # several gain little, and where a core is busy they wait for one another in a spin
+        found = KMeans(num_classes, n_init=repeats, random_state=seed).fit(features)
     shared = confusion_matrix(labels, found.labels_, labels=np.arange(num_classes))
     _, matched = linear_sum_assignment(shared, maximize=True)
     centers = found.cluster_centers_[matched]
