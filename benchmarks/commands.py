@@ -17,10 +17,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks import results, turns
-from experiments import cli
+from experiments import cli, markdown
 from lsg_jax.config import Unset
 
-HEADING = "| what | seconds | other's seconds | of the other's |\n" + "| --- " * 4 + "|"
+HEADS = ("what", "seconds", "other's seconds", "of the other's")
 # Ends the process when the first step of training is about to run, all of it compiled.
 UNTIL_FIRST_STEP = """
 import os, sys
@@ -88,9 +88,9 @@ def measure(options: Options) -> dict[str, list[float]]:
         return turns.in_turn(tasks, options.pairs)
 
 
-def row(title: str, ours: list[float], theirs: list[float]) -> str:
-    """Returns a row of a Markdown table: medians and their ratio."""
-    return f"| {title} | {median(ours):.1f} | {median(theirs):.1f} | {median(ours) / median(theirs):.2f} |"
+def row(title: str, ours: list[float], theirs: list[float]) -> tuple[str, ...]:
+    """Returns a row of the table: medians and their ratio."""
+    return (title, f"{median(ours):.1f}", f"{median(theirs):.1f}", f"{median(ours) / median(theirs):.2f}")
 
 
 def table(measured: dict[str, Any]) -> str:
@@ -98,13 +98,11 @@ def table(measured: dict[str, Any]) -> str:
     seconds = measured["seconds"]
     title = f"`experiments.digits`, against itself at revision {measured['before']}"
     start = "a later start of `experiments.cifar10`, until its first step runs"
-    return "\n".join(
-        [
-            HEADING,
-            row(title, seconds["digits"], seconds["digits before"]),
-            f"| {start} | {median(seconds['start']):.1f} | | |",
-        ]
-    )
+    rows = [
+        row(title, seconds["digits"], seconds["digits before"]),
+        (start, f"{median(seconds['start']):.1f}", "", ""),
+    ]
+    return markdown.table(HEADS, rows)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import results, turns
-from experiments import cli
+from experiments import cli, markdown
 from lsg_jax import data, models
 from lsg_jax.config import Unset
 from lsg_jax.training import parallel
@@ -135,7 +135,7 @@ def measure(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def table(measured: dict[str, Any]) -> str:
     """Returns the Markdown table of what ``measure`` returned."""
-    lines = ["| what | ours | theirs | ratio | GFLOP/s, ours | of a product's |", "| --- " * 6 + "|"]
+    rows = []
     limit = measured["comparisons"]["matrix-product"]
     for name, found in measured["comparisons"].items():
         rate = found["ours"] * found["flops"] / 1e9
@@ -143,12 +143,12 @@ def table(measured: dict[str, Any]) -> str:
         unit = "products/s" if name == "matrix-product" else "images/s"
         ours, theirs = (f"{side} {unit}" for side in sides)
         share = rate * 1e9 / limit["flops"] / max(limit["ours"], limit["theirs"])
-        lines.append(f"| {TITLES[name]} | {ours} | {theirs} | {found['ratio']:.2f} | {rate:.0f} | {share:.2f} |")
+        rows.append((TITLES[name], ours, theirs, f"{found['ratio']:.2f}", f"{rate:.0f}", f"{share:.2f}"))
     peak = measured["comparisons"]["epoch"]["peak_bytes"]
     ours, theirs = (f"{peak[side] / 2**20:.0f} MiB" for side in ("ours", "theirs"))
     title = "peak memory of that epoch (PyTorch's DataLoader process not counted)"
-    lines.append(f"| {title} | {ours} | {theirs} | {peak['ratio']:.2f} | | |")
-    return "\n".join(lines)
+    rows.append((title, ours, theirs, f"{peak['ratio']:.2f}", "", ""))
+    return markdown.table(("what", "ours", "theirs", "ratio", "GFLOP/s, ours", "of a product's"), rows)
 
 
 def main() -> None:

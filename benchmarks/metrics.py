@@ -21,7 +21,7 @@ import sklearn
 from sklearn.feature_selection import mutual_info_classif
 
 from benchmarks import results, turns
-from experiments import cli
+from experiments import cli, markdown
 from lsg_jax import data, gates, load_run, losses, metrics
 from lsg_jax.config import Unset
 from lsg_jax.models import GatedNetwork
@@ -173,19 +173,23 @@ def table(measured: dict[str, Any]) -> str:
     extra = median(lsg - std for lsg, std in zip(gate["lsg"], gate["std"], strict=True))
     ours, theirs = median(information["ours"]), median(information["theirs"])
     size = f"{examples} images x {filters} filters x {classes} classes"
-    lines = [
-        "| what | seconds | against |",
-        "| --- | --- | --- |",
-        f"| Phi of {size}, from pooled features to a converged G | {median(solved['ours']):.3f} | |",
-        f"| mutual information of all {filters * classes} pairs of the same | {ours:.2f} | scikit-learn's "
-        f"`mutual_info_classif` {theirs:.1f} s, {theirs / ours:.0f} times as long; largest difference "
-        f"{information['largest_difference']:.0e} nats |",
-        f"| gate and projection, C = {gate['classes']}, K = {gate['filters']}: LSG step less STD step | {extra:.4f} | "
-        f"{extra / (extra + median(gate['stage'])):.2%} of a step of ResNet-50's last stage and head (batch "
-        f"{gate['batch']}, {median(gate['stage']):.1f} s), {extra / median(gate['lsg']):.0%} of what follows the last "
-        "convolution |",
+    rows = [
+        (f"Phi of {size}, from pooled features to a converged G", f"{median(solved['ours']):.3f}", ""),
+        (
+            f"mutual information of all {filters * classes} pairs of the same",
+            f"{ours:.2f}",
+            f"scikit-learn's `mutual_info_classif` {theirs:.1f} s, {theirs / ours:.0f} times as long; largest "
+            f"difference {information['largest_difference']:.0e} nats",
+        ),
+        (
+            f"gate and projection, C = {gate['classes']}, K = {gate['filters']}: LSG step less STD step",
+            f"{extra:.4f}",
+            f"{extra / (extra + median(gate['stage'])):.2%} of a step of ResNet-50's last stage and head (batch "
+            f"{gate['batch']}, {median(gate['stage']):.1f} s), {extra / median(gate['lsg']):.0%} of what follows the "
+            "last convolution",
+        ),
     ]
-    return "\n".join(lines)
+    return markdown.table(("what", "seconds", "against"), rows)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from experiments import summarize
+from experiments import markdown
 from lsg_jax import cache
 from lsg_jax.training import parallel
 
@@ -21,7 +21,7 @@ def write(name: str, measured: dict[str, Any], table: str | None = None) -> None
     content = json.dumps({"revision": revision(), "machine": _machine()} | measured, indent=2) + "\n"
     cache.publish(file, lambda temporary: temporary.write_text(content))
     if table is not None:
-        page = summarize.insert(_README.read_text(), name, table)
+        page = markdown.insert(_README.read_text(), name, table)
         cache.publish(_README, lambda temporary: temporary.write_text(page))
     print(f"{file} written" if table is None else f"{file} and {_README} written")
 
@@ -36,7 +36,7 @@ def require_part(name: str) -> None:
     """Raises ValueError, before anything is measured, where the README here has no part for the table ``name``."""
     if not _README.is_file():
         raise ValueError("there is no README.md here; run this in the project's folder")
-    summarize.insert(_README.read_text(), name, "")
+    markdown.insert(_README.read_text(), name, "")
 
 
 def revision() -> str:

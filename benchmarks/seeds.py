@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import commands, results, turns
-from experiments import cli
+from experiments import cli, markdown
 
 
 def table(measured: dict[str, Any]) -> str:
     """Returns the Markdown table of what the command measured."""
     eight, one = (measured["seconds"][name] for name in ("eight", "one"))
-    return f"{commands.HEADING}\n{commands.row('`experiments.digits --seeds=8`, against one seed', eight, one)}"
+    return markdown.table(
+        commands.HEADS, [commands.row("`experiments.digits --seeds=8`, against one seed", eight, one)]
+    )
 
 
 def main() -> None:

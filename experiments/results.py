@@ -7,7 +7,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import cifar10, cli, digits, stored, summarize, tables, verdicts
+from experiments import cifar10, cli, digits, markdown, stored, summarize, tables, verdicts
 from lsg_jax import cache
 from lsg_jax.config import Config
 
@@ -64,7 +64,7 @@ def page(folder: Path) -> str:
         *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several),
         *_findings_section(findings),
         "\n## Runs\n",
-        tables.table(_RUN_HEADS, map(_run_cells, paths)),
+        markdown.table(_RUN_HEADS, map(_run_cells, paths)),
         *_sections(folder, reports, _claims_section),
         *_failures(folder, judged | several, findings),
         *_sections(folder, comparisons, _arms_section),
@@ -125,7 +125,7 @@ def _overview(title: str, lead: str, judged: dict[str, dict[str, str]]) -> list[
         return []
     stated = dict.fromkeys(claim for each in judged.values() for claim in each)
     rows = ((claim, *(each.get(claim, "") for each in judged.values())) for claim in stated)
-    return [f"\n## {title}\n", f"{lead} The figures are below.\n", tables.table(("claim", *judged), rows)]
+    return [f"\n## {title}\n", f"{lead} The figures are below.\n", markdown.table(("claim", *judged), rows)]
 
 
 def _findings_section(findings: list[verdicts.Finding]) -> list[str]:
@@ -135,7 +135,7 @@ def _findings_section(findings: list[verdicts.Finding]) -> list[str]:
     return [
         "\n## Claims about training and about many networks\n",
         "Not differences from a control: two ways of training in one seed each, and means over networks.\n",
-        tables.table(("claim", "the paper's", "measured on", "ours", "holds"), rows),
+        markdown.table(("claim", "the paper's", "measured on", "ours", "holds"), rows),
     ]
 
 
@@ -279,7 +279,7 @@ def write(options: Options) -> None:
     content = page(options.folder)
     shown = Path("README.md").read_text() if options.readme else ""
     for name in options.readme:
-        shown = summarize.insert(shown, name, readme_table(options.folder, name))
+        shown = markdown.insert(shown, name, readme_table(options.folder, name))
     if options.readme:
         cache.publish(Path("README.md"), lambda file: file.write_text(shown))
     cache.publish(options.folder / "README.md", lambda file: file.write_text(content))

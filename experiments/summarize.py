@@ -1,7 +1,6 @@
 """Gathers finished runs into results/NAME.json and a table in the README, with means and standard deviations."""
 
 import json
-import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments import cli
+from experiments import cli, markdown
 from lsg_jax import cache, load_run
 from lsg_jax.config import Config
 
@@ -80,7 +79,7 @@ def _statistics(by: tuple[str, ...], values: tuple[Any, ...], chosen: list[dict[
 def table(summary: dict[str, Any]) -> str:
     """Returns the Markdown table of a summary."""
     heads = [*summary["groups"][0]["by"], "runs", "epochs", *MEASURES.values()]
-    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    rows = []
     for group in summary["groups"]:
         cells = [*map(str, group["by"].values()), str(group["runs"]), str(group["epochs"])]
         for measure in MEASURES:
@@ -88,16 +87,8 @@ def table(summary: dict[str, Any]) -> str:
             if group[measure]["std"] is not None:
                 cell += f" ± {group[measure]['std']:.4f}"
             cells.append(cell)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def insert(page: str, name: str, content: str) -> str:
-    """Returns ``page`` with the part between the marks of ``name`` replaced by ``content``."""
-    pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
-    if not re.search(pattern, page, re.DOTALL):
-        raise ValueError(f"README.md has no part marked <!-- {name} --> ... <!-- /{name} -->")
-    return re.sub(pattern, lambda found: f"{found[1]}{content}\n{found[2]}", page, flags=re.DOTALL)
+        rows.append(cells)
+    return markdown.table(heads, rows)
 
 
 def write(options: Options) -> None:
@@ -109,7 +100,7 @@ def write(options: Options) -> None:
         raise ValueError("there is no README.md here; run this in the project's folder")
     summary = gather(options.runs, options.by)
     summary["command"] = "python -m experiments.summarize " + shlex.join(sys.argv[1:])
-    page = insert(readme.read_text(), options.name, table(summary))
+    page = markdown.insert(readme.read_text(), options.name, table(summary))
     file, content = Path("results") / f"{options.name}.json", json.dumps(summary, indent=1) + "\n"
     cache.publish(file, lambda temporary: temporary.write_text(content))
     cache.publish(readme, lambda temporary: temporary.write_text(page))

@@ -1,16 +1,10 @@
-"""The Markdown tables of the page of results and of the README."""
+"""The tables of the page of results, of which the README shows some."""
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from experiments import claims, verdicts
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a Markdown table."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, ["---"] * len(heads), *rows))
+from experiments import claims, markdown, verdicts
 
 
 def claims_table(report: dict[str, Any]) -> str:
@@ -26,7 +20,7 @@ def claims_table(report: dict[str, Any]) -> str:
             counts = [numbers[row.filters] for numbers in found]
             cells = [f"{cell} ({count:.3g} filters)" for cell, count in zip(cells, counts, strict=True)]
         rows.append((row.claim, row.paper, *cells, verdicts.verdict(row, report)))
-    return table(("claim", "the paper's", "ours", "control's", "holds"), rows)
+    return markdown.table(("claim", "the paper's", "ours", "control's", "holds"), rows)
 
 
 def arms_table(content: dict[str, Any]) -> str:
@@ -36,7 +30,7 @@ def arms_table(content: dict[str, Any]) -> str:
         (claim, stated, *(_arm_cell(found[claim], judged=arm != "none") for arm, found in arms.items()))
         for claim, stated in content["claims"].items()
     )
-    return table(("claim", "the paper's", *arms), rows)
+    return markdown.table(("claim", "the paper's", *arms), rows)
 
 
 def effects_table(content: dict[str, Any]) -> str:
@@ -52,7 +46,7 @@ def effects_table(content: dict[str, Any]) -> str:
             difference = "" if arm == "none" else f" ({_range(found[claim]['difference'])})"
             cells.append(f"{found[claim]['mean']['mean']:.4f}{difference}")
         rows.append((arm, *cells))
-    return table(("arm", *effects), rows)
+    return markdown.table(("arm", *effects), rows)
 
 
 def _range(difference: dict[str, float | None]) -> str:
@@ -84,7 +78,7 @@ def ownership_table(content: dict[str, Any]) -> str:
         ends = [f"{name}: {_percent(spread, content)}" for name, spread in (by_size[0], by_size[-1])]
         alone, shared = (_percent(found[name], content) for name in ("a class alone", "shared"))
         rows.append((threshold, alone, *ends, shared))
-    return table(heads, rows)
+    return markdown.table(heads, rows)
 
 
 def _percent(spread: dict[str, float], content: dict[str, Any]) -> str:
@@ -99,4 +93,6 @@ def of_filters(count: float, content: dict[str, Any]) -> float:
 def numbers_table(numbers: dict[str, Any]) -> str:
     """Returns the table of the numbers that a claim's command wrote: a row a number, and each network's in a column."""
     heads, *rows = claims.rows(numbers)
-    return table(heads, [[f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows])
+    return markdown.table(
+        heads, [[f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks import commands, cpu, gpu, metrics, seeds
-from experiments import claims, cli, digits, gates, summarize
+from experiments import claims, cli, digits, gates, markdown, summarize
 from lsg_jax.config import Config
 
 
@@ -116,11 +116,11 @@ def test_the_readme_shows_the_committed_results():
     summaries = {name: content for name, content in contents.items() if "groups" in content}
     assert summaries
     for name, content in summaries.items():
-        assert summarize.insert(page, name, summarize.table(content)) == page
+        assert markdown.insert(page, name, summarize.table(content)) == page
     for benchmark in (commands, cpu, metrics, seeds):
         name = benchmark.__name__.split(".")[-1]
         measured = json.loads((root / "results" / "benchmarks" / f"{name}.json").read_text())
-        assert summarize.insert(page, name, benchmark.table(measured)) == page
+        assert markdown.insert(page, name, benchmark.table(measured)) == page
 
 
 def test_default_folder_names_what_differs():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli, publish, reproduce, results, stored, summarize
+from experiments import cli, markdown, publish, reproduce, results, stored
 from experiments.reproduce import Options, Plan, Training
 from lsg_jax import load_run
 from lsg_jax.config import Config
@@ -170,4 +170,4 @@ def test_the_committed_page_of_results_is_what_the_files_say():
     shown = re.search(r"experiments.results --readme ((.*\\\n)*.*)", makefile)[1].replace("\\", "").split()
     assert {"cifar10-learned", "effects-finetune"} <= set(shown)
     for name in shown:
-        assert summarize.insert(readme, name, results.readme_table(folder, name)) == readme
+        assert markdown.insert(readme, name, results.readme_table(folder, name)) == readme

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import results
-from experiments import cli, summarize
+from experiments import cli, markdown
 from lsg_jax import cache
 from lsg_jax.checkpoint import environment
 from tests.faults.faults import FAULTS, Fault, end_all
@@ -81,18 +81,17 @@ def write(name: str, found: dict[str, Any]) -> None:
         "faults": {each: every[each] for each in FAULTS if each in every},
     }
     cache.publish(RESULTS, lambda file: file.write_text(json.dumps(content, indent=1) + "\n"))
-    page = summarize.insert(PAGE.read_text(), "reliability", table(content["faults"]))
+    page = markdown.insert(PAGE.read_text(), "reliability", table(content["faults"]))
     cache.publish(PAGE, lambda file: file.write_text(page))
 
 
 def table(faults: dict[str, dict[str, Any]]) -> str:
     """Returns the Markdown table."""
-    lines = ["| fault | tries | survived | at |", "| --- | --- | --- | --- |"]
-    lines += [
-        f"| {name} | {found['tries']} | {found['survived']} | {', '.join(found['revisions'])} |"
+    rows = (
+        (name, str(found["tries"]), str(found["survived"]), ", ".join(found["revisions"]))
         for name, found in faults.items()
-    ]
-    return "\n".join(lines)
+    )
+    return markdown.table(("fault", "tries", "survived", "at"), rows)
 
 
 if __name__ == "__main__":

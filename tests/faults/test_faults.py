@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import summarize
+from experiments import markdown
 from tests.faults import __main__ as harness
 from tests.faults import faults
 from tests.faults.faults import FAULTS, Fault, Whole
@@ -33,7 +33,7 @@ def test_training_survives(name, one_whole_run, tmp_path):
 
 def test_what_was_tried_is_what_the_page_shows():
     page = harness.PAGE.read_text()
-    assert summarize.insert(page, "reliability", harness.table(harness.read())) == page
+    assert markdown.insert(page, "reliability", harness.table(harness.read())) == page
 
 
 def test_tries_are_kept_and_not_tried_again(monkeypatch, tmp_path):
