@@ -146,7 +146,7 @@ PLANS = {
                 ("joint-silence=0.5", (*_JOINT, "--silence-weight=0.5")),
                 ("joint-silence=2", (*_JOINT, "--silence-weight=2")),
                 ("joint-complement=0.25", (*_JOINT, "--complement-weight=0.25")),
-                ("joint-silence=0.5-complement=0.1", (*_JOINT, *_COSTS)),
+                ("joint-silence=0.5-complement=0.1", (*_JOINT, "--silence-weight=0.5", "--complement-weight=0.1")),
                 ("joint-silence=1-complement=0.25", (*_JOINT, "--silence-weight=1", "--complement-weight=0.25")),
             )
         ),

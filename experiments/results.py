@@ -70,7 +70,7 @@ def page(folder: Path) -> str:
         *_sections(folder, comparisons, _arms_section),
         *_sections(folder, counts, _ownership_section),
     ]
-    if (content := stored.claim_numbers(folder, "convergence")) is not None:
+    if (content := stored.claim(folder, "convergence")) is not None:
         lines += [
             f"\n## {content['title']}\n",
             f"{content['caption']}\n",
@@ -160,7 +160,7 @@ def _findings(folder: Path, counts: _Files) -> list[verdicts.Finding]:
 
 
 def _numbers(folder: Path, name: str) -> dict[str, Any]:
-    content = stored.claim_numbers(folder, name)
+    content = stored.claim(folder, name)
     return {} if content is None else content["numbers"]
 
 
@@ -259,7 +259,7 @@ def _settings(config: Config) -> Iterator[str]:
 
 def readme_table(folder: Path, name: str) -> str:
     """Returns the README's table ``name``: that of a run with a report, a comparison or a claim. Raises ValueError."""
-    if (claim := stored.claim_numbers(folder, name)) is not None:
+    if (claim := stored.claim(folder, name)) is not None:
         return tables.numbers_table(claim["numbers"])
     if name.startswith("ownership-") and (file := folder / f"{name}.json").is_file():
         return tables.ownership_table(stored.read(file))

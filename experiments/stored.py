@@ -18,7 +18,7 @@ def read(file: Path) -> dict[str, Any]:
     return content
 
 
-def claim_numbers(folder: Path, name: str) -> dict[str, Any] | None:
+def claim(folder: Path, name: str) -> dict[str, Any] | None:
     """Returns what a claim's own command wrote to figures/, None where it is not there."""
     file = folder / "figures" / f"{name}.json"
     if not file.is_file():

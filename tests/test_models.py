@@ -1,7 +1,10 @@
 """Models: sizes, the gate, and the convolution's gradients against XLA's own."""
 
 import ctypes
+import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -135,6 +138,39 @@ def test_convolution_and_gradients_equal_the_plain_ones(batch, geometry, dtype, 
         scale = float(np.abs(expected).max()) + 1
         tolerance = 1e-5 if dtype == jnp.float32 else float(jnp.finfo(dtype).eps)
         np.testing.assert_allclose(np.float32(array), expected, rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("outputs", [16, 32, 64])
+@pytest.mark.parametrize("count", [1, 32, 33, 129])
+def test_squares_of_pixels_and_their_gradients_equal_the_definition(count, outputs):
+    rng = np.random.default_rng(count)
+    images, cotangent = rng.normal(size=(count, 4, 8, 48)), rng.normal(size=(count, 4, 8, outputs))
+    weights = rng.normal(size=(3, 3, 48, outputs))
+    ours, pullback = jax.vjp(convolution, *(jnp.asarray(each, jnp.float32) for each in (images, weights)))
+    gradients = pullback(jnp.asarray(cotangent, jnp.float32))
+    turned = weights[::-1, ::-1].swapaxes(2, 3)
+    expected = [
+        np.einsum("bhwirc,rcio->bhwo", windows(images), weights),
+        np.einsum("bhwirc,rcio->bhwo", windows(cotangent), turned),
+        np.einsum("bhwirc,bhwo->rcio", windows(images), cotangent),
+    ]
+    for array, reference in zip((ours, *gradients), expected, strict=True):
+        np.testing.assert_allclose(array, reference, rtol=0, atol=5e-6 * np.abs(reference).max())
+
+
+def windows(images):
+    return np.lib.stride_tricks.sliding_window_view(np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (1, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
+def test_the_kernels_for_processors_without_avx512_compute_the_same(tmp_path):
+    environment = os.environ | {"CXX": "c++ -mno-avx512f", "XDG_CACHE_HOME": str(tmp_path)}
+    chosen = [__file__, "-k", "squares or repeat or plain or at_once"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert list((tmp_path / "lsg_jax").glob("kernels-*.so"))
 
 
 @pytest.mark.parametrize("compiled_kernels", [True, False])

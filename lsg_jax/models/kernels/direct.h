@@ -7,6 +7,8 @@
 
 #include "tiles.h"
 
+constexpr Index kBandPixels = 256;  // what a weight gradient sums in registers before it adds to memory
+
 // One image as [block][row][column][lane], zero in the margin around it. The columns are ordered by their remainder
 // modulo `stride` first, so that the pixels that one tap reads are neighbours.
 class Planes {

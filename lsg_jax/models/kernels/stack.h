@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <new>
+
 #include "tiles.h"
 
 using Array = ffi::Buffer<ffi::F32>;
@@ -26,10 +28,14 @@ class Stack {
   Index size_, count_;
 };
 
-// Runs task(threads, index) for each of `count` arrays, one after another, with all threads.
+// Runs task(threads, index) for each of `count` arrays, one after another, with all threads; fails where memory does.
 template <typename Task>
 ffi::Error ForEach(ffi::ThreadPool& pool, Index count, const Task& task) {
   const Threads threads{&pool, std::max<Index>(1, pool.num_threads())};
-  for (Index index = 0; index < count; ++index) task(threads, index);
+  try {
+    for (Index index = 0; index < count; ++index) task(threads, index);
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, "out of memory in a convolution or a sum over channels");
+  }
   return ffi::Error::Success();
 }

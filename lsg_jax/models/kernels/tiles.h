@@ -6,6 +6,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -22,7 +23,8 @@ constexpr Index kLanes = 16, kAccumulators = 16;
 #else
 constexpr Index kLanes = 8, kAccumulators = 8;
 #endif
-constexpr Index kBandPixels = 256;  // what a weight gradient sums in registers before it adds to memory
+constexpr Index kWorthAThread = Index{1} << 16;  // floats that take a thread longer to add than to start
+constexpr Index kMostSums = Index{1} << 26;  // floats that threads may sum in, each on its own, at once
 
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
 typedef Vector VectorInMemory __attribute__((aligned(4), may_alias));
@@ -89,19 +91,27 @@ struct Threads {
   Index count;
 };
 
-// Runs task(0) to task(tasks - 1). The caller works too, so a pool that is busy elsewhere cannot block it.
+// Runs task(0) to task(tasks - 1), and rethrows what one of them threw. The caller works too, so a pool that is busy
+// elsewhere cannot block it.
 inline void Parallel(const Threads& threads, Index tasks, const std::function<void(Index)>& task) {
   struct Progress {
     std::atomic<Index> next{0};
     Index finished = 0;
+    std::exception_ptr thrown;
     std::mutex mutex;
     std::condition_variable all_finished;
   };
   auto progress = std::make_shared<Progress>();  // a helper may start only after all is done and the caller gone
   std::function<void()> work = [progress, tasks, &task] {
     for (Index index; (index = progress->next++) < tasks;) {
-      task(index);
+      std::exception_ptr thrown;
+      try {
+        task(index);
+      } catch (...) {
+        thrown = std::current_exception();
+      }
       std::lock_guard<std::mutex> lock(progress->mutex);
+      if (thrown) progress->thrown = thrown;
       if (++progress->finished == tasks) progress->all_finished.notify_all();
     }
   };
@@ -111,12 +121,13 @@ inline void Parallel(const Threads& threads, Index tasks, const std::function<vo
   work();
   std::unique_lock<std::mutex> lock(progress->mutex);
   progress->all_finished.wait(lock, [&] { return progress->finished == tasks; });
+  if (progress->thrown) std::rethrow_exception(progress->thrown);
 }
 
-// Splits `images` into `ranges` and runs task(range, begin, end) for each.
+// Splits [0, size) into `ranges` and runs task(range, begin, end) for each.
 template <typename Task>
-void ParallelRanges(const Threads& threads, Index ranges, Index images, const Task& task) {
-  Parallel(threads, ranges, [&](Index range) { task(range, range * images / ranges, (range + 1) * images / ranges); });
+void ParallelRanges(const Threads& threads, Index ranges, Index size, const Task& task) {
+  Parallel(threads, ranges, [&](Index range) { task(range, range * size / ranges, (range + 1) * size / ranges); });
 }
 
 // Runs task(begin, end) for ranges of [0, size), a few a thread where there are several.
@@ -127,16 +138,18 @@ void ForRanges(const Threads& threads, Index size, const Task& task) {
 }
 
 // Returns the sum of what add(begin, end, total) adds to `size` zeros for each range of `images`. They are split by the
-// number of threads alone, and the parts summed in order, so that the sum repeats bit for bit.
+// number of threads and `size` alone, and the parts summed in order, so that the sum repeats bit for bit.
 template <typename Add>
 std::vector<float> SumOverImages(const Threads& threads, Index images, Index size, const Add& add) {
-  const Index ranges = std::min(images, threads.count);
+  const Index ranges = std::min({images, threads.count, std::max<Index>(1, kMostSums / size)});
   std::vector<float> totals(ranges * size);
   ParallelRanges(threads, ranges, images,
                  [&](Index range, Index begin, Index end) { add(begin, end, totals.data() + range * size); });
-  for (Index range = 1; range < ranges; ++range) {
-    for (Index index = 0; index < size; ++index) totals[index] += totals[range * size + index];
-  }
+  ParallelRanges(threads, std::min(threads.count, 1 + size / kWorthAThread), size, [&](Index, Index begin, Index end) {
+    for (Index range = 1; range < ranges; ++range) {
+      for (Index index = begin; index < end; ++index) totals[index] += totals[range * size + index];
+    }
+  });
   totals.resize(size);
   return totals;
 }

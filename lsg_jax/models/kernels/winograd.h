@@ -1,6 +1,6 @@
 // Winograd's convolution F(4x4, 3x3) and both gradients (Lavin and Gray, 2016, arXiv:1509.09308).
 //
-// A tile of 4x4 output pixels needs 36 products where the definition has 144: those of 6x6 combinations of the 6x6
+// A square of 4x4 output pixels needs 36 products where the definition has 144: those of 6x6 combinations of the 6x6
 // input pixels that it sees and 6x6 combinations of the 3x3 weights, one by one. Combinations are a linear map along
 // the rows, and the same along the columns.
 
@@ -8,13 +8,13 @@
 
 #include "tiles.h"
 
-constexpr Index kTile = 4, kSide = 6, kProducts = kSide * kSide;
-constexpr Index kPositions = 32;  // tiles whose products are taken before they are separated: few enough for the cache
-constexpr Index kBand = 128;      // tiles that a weight gradient sums in registers before it adds to memory
-constexpr Index kOdd = 1;         // vectors between planes: cache lines a power of two apart would evict one another
+constexpr Index kSquare = 4, kSide = 6, kProducts = kSide * kSide;
+constexpr Index kBatch = 32;   // squares whose products are taken before they are separated
+constexpr Index kBand = 128;   // squares that a weight gradient sums in registers before it adds to memory
+constexpr Index kPadding = 1;  // vectors between products: cache lines a power of two apart would evict one another
 
-// All maps follow from the interpolation points 0, a, -a, 2 a, -2 a and infinity: of a = sqrt(1/2) they round a fifth
-// of what they do of the usual a = 1.
+// All maps follow from the interpolation points 0, a, -a, 2 a, -2 a and infinity: of a = sqrt(1/2) the mean rounding
+// error is about half of what it is of the usual a = 1.
 constexpr float kRoot = 0.70710678118654752f;
 constexpr float kWeights[kSide][3] = {{1, 0, 0},
                                       {-2 / 3.f, -2 / 3.f * kRoot, -1 / 3.f},
@@ -24,8 +24,8 @@ constexpr float kWeights[kSide][3] = {{1, 0, 0},
                                       {0, 0, 1}};
 
 inline bool HasWinograd(const Shape& images, const Kernel& kernel, const Placement& place) {
-  return kernel.rows == 3 && kernel.columns == 3 && place.stride == 1 && images.rows % kTile == 0 &&
-         images.columns % kTile == 0 && kernel.inputs % kLanes == 0 && kernel.outputs % kLanes == 0;
+  return kernel.rows == 3 && kernel.columns == 3 && place.stride == 1 && images.rows % kSquare == 0 &&
+         images.columns % kSquare == 0 && kernel.inputs % kLanes == 0 && kernel.outputs % kLanes == 0;
 }
 
 // Of 6 input pixels.
@@ -109,26 +109,27 @@ inline void AlongBoth(const Vector (&in)[Combination::kFrom][Combination::kFrom]
   AlongLines<Combination>(half, out);
 }
 
-inline Index Positions(const Shape& shape) { return shape.rows * shape.columns / (kTile * kTile); }
+inline Index Squares(const Shape& shape) { return shape.rows * shape.columns / (kSquare * kSquare); }
 
-// The combinations of some tiles of images, [product][block][position][lane].
+// The combinations of some squares of images, [product][block][square][lane].
 class Combined {
  public:
-  Combined(const Shape& shape, Index positions)
+  Combined(const Shape& shape, Index squares)
       : shape_(shape),
-        plane_(positions + kOdd),
+        plane_(squares),
+        distance_(Blocks(shape.channels) * squares + kPadding),
         zeros_(shape.channels),
-        values_(kProducts * Blocks(shape.channels) * plane_) {}
+        values_(kProducts * distance_) {}
 
-  // Of tiles [first, last), counted through all images.
+  // Of squares [first, last), counted through all images.
   template <typename Combination>
   void Load(const float* images, Index first, Index last) {
-    constexpr Index kPixels = Combination::kFrom, kBefore = (kPixels - kTile) / 2;
-    const Index columns = shape_.columns / kTile, positions = Positions(shape_), blocks = Blocks(shape_.channels);
-    for (Index position = first; position < last; ++position) {
-      const float* image = images + position / positions * shape_.size();
-      const Index top = position % positions / columns * kTile - kBefore;
-      const Index left = position % columns * kTile - kBefore;
+    constexpr Index kPixels = Combination::kFrom, kBefore = (kPixels - kSquare) / 2;
+    const Index columns = shape_.columns / kSquare, squares = Squares(shape_), blocks = Blocks(shape_.channels);
+    for (Index square = first; square < last; ++square) {
+      const float* image = images + square / squares * shape_.size();
+      const Index top = square % squares / columns * kSquare - kBefore;
+      const Index left = square % columns * kSquare - kBefore;
       const float* at[kPixels][kPixels];
       for (Index i = 0; i < kPixels; ++i) {
         for (Index j = 0; j < kPixels; ++j) {
@@ -143,27 +144,27 @@ class Combined {
           for (Index j = 0; j < kPixels; ++j) pixels[i][j] = AsVector(at[i][j] + block * kLanes);
         }
         AlongBoth<Combination>(pixels, combined);
-        Vector* target = &values_[block * plane_ + position - first];
+        Vector* target = &values_[block * plane_ + square - first];
         for (Index i = 0; i < kSide; ++i) {
-          for (Index j = 0; j < kSide; ++j, target += blocks * plane_) *target = combined[i][j];
+          for (Index j = 0; j < kSide; ++j) target[(i * kSide + j) * distance_] = combined[i][j];
         }
       }
     }
   }
 
-  const float* At(Index product, Index block, Index position = 0) const {
-    return Floats(&values_[(product * Blocks(shape_.channels) + block) * plane_ + position]);
+  const float* At(Index product, Index block, Index square = 0) const {
+    return Floats(&values_[product * distance_ + block * plane_ + square]);
   }
   Index plane() const { return plane_ * kLanes; }
 
  private:
   Shape shape_;
-  Index plane_;
+  Index plane_, distance_;
   std::vector<float> zeros_;
   std::vector<Vector> values_;
 };
 
-// One product of T positions and V vectors of output channels, with `weights` of [input][vector]. Kept out of line:
+// One product of T squares and V vectors of output channels, with `weights` of [input][vector]. Kept out of line:
 // inlined into the loops around it, compilers run out of registers.
 template <int T, int V>
 __attribute__((noinline)) void Multiply(const float* scalars, Index plane, Index blocks, const Vector* weights,
@@ -180,35 +181,35 @@ __attribute__((noinline)) void Multiply(const float* scalars, Index plane, Index
 template <int V>
 void WinogradImages(const float* in, const Shape& in_shape, const std::vector<Vector>& weights, float* out,
                     const Shape& out_shape, Index begin, Index end) {
-  constexpr Index T = kAccumulators / V, kDistance = kPositions * V + kOdd;
+  constexpr Index T = kAccumulators / V, kDistance = kBatch * V + kPadding;
   const Index inputs = in_shape.channels, outputs = out_shape.channels, panels = Blocks(outputs) / V;
-  const Index positions = Positions(in_shape), columns = in_shape.columns / kTile;
-  Combined combined(in_shape, kPositions);
+  const Index squares = Squares(in_shape), columns = in_shape.columns / kSquare;
+  Combined combined(in_shape, kBatch);
   std::vector<Vector> products(kProducts * kDistance);
-  for (Index first = begin * positions; first < end * positions; first += kPositions) {
-    const Index count = std::min(kPositions, end * positions - first);
+  for (Index first = begin * squares; first < end * squares; first += kBatch) {
+    const Index count = std::min(kBatch, end * squares - first);
     combined.Load<CombineInputs>(in, first, first + count);
     for (Index panel = 0; panel < panels; ++panel) {
       for (Index product = 0; product < kProducts; ++product) {
         const Vector* factors = &weights[(product * panels + panel) * inputs * V];
-        for (Index position = 0; position < count; position += T) {
-          Multiply<T, V>(combined.At(product, 0, position), combined.plane(), Blocks(inputs), factors,
-                         &products[product * kDistance + position * V]);
+        for (Index square = 0; square < count; square += T) {
+          Multiply<T, V>(combined.At(product, 0, square), combined.plane(), Blocks(inputs), factors,
+                         &products[product * kDistance + square * V]);
         }
       }
-      for (Index position = first; position < first + count; ++position) {
-        const Index row = position % positions / columns * kTile, column = position % columns * kTile;
-        float* corner = out + position / positions * out_shape.size() +
+      for (Index square = first; square < first + count; ++square) {
+        const Index row = square % squares / columns * kSquare, column = square % columns * kSquare;
+        float* corner = out + square / squares * out_shape.size() +
                         (row * out_shape.columns + column) * outputs + panel * V * kLanes;
         for (int v = 0; v < V; ++v, corner += kLanes) {
-          Vector taken[kSide][kSide], pixels[kTile][kTile];
-          const Vector* source = &products[(position - first) * V + v];
+          Vector taken[kSide][kSide], pixels[kSquare][kSquare];
+          const Vector* source = &products[(square - first) * V + v];
           for (Index i = 0; i < kSide; ++i) {
-            for (Index j = 0; j < kSide; ++j, source += kDistance) taken[i][j] = *source;
+            for (Index j = 0; j < kSide; ++j) taken[i][j] = source[(i * kSide + j) * kDistance];
           }
           AlongBoth<Separate>(taken, pixels);
-          for (Index i = 0; i < kTile; ++i) {
-            for (Index j = 0; j < kTile; ++j) {
+          for (Index i = 0; i < kSquare; ++i) {
+            for (Index j = 0; j < kSquare; ++j) {
               AsVector(corner + (i * out_shape.columns + j) * outputs) = pixels[i][j];
             }
           }
@@ -271,10 +272,10 @@ template <int V>
 void AddWinogradGradient(const float* images, const Shape& in_shape, const float* cotangent, const Shape& out_shape,
                          Index begin, Index end, float* total) {
   constexpr int T = kAccumulators / V;
-  const Index inputs = in_shape.channels, outputs = out_shape.channels, positions = Positions(in_shape);
+  const Index inputs = in_shape.channels, outputs = out_shape.channels, squares = Squares(in_shape);
   Combined in(in_shape, kBand), out(out_shape, kBand);
-  for (Index start = begin * positions; start < end * positions; start += kBand) {
-    const Index count = std::min(kBand, end * positions - start);
+  for (Index start = begin * squares; start < end * squares; start += kBand) {
+    const Index count = std::min(kBand, end * squares - start);
     in.Load<CombineInputs>(images, start, start + count);
     out.Load<CombineCotangents>(cotangent, start, start + count);
     float* target = total;
