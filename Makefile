@@ -89,6 +89,8 @@ results-cifar10: .venv/installed
 	for claim in correlation clustering; do \
 		.venv/bin/python -m experiments.$$claim --run=results/runs/cifar10-fixed \
 			--against=results/runs/cifar10-none --output=results/figures $(CIFAR10) || exit; done
+	.venv/bin/python -m experiments.correlation --run=results/runs/alexnet-fixed \
+		--against=results/runs/alexnet-none --output=results/figures/alexnet $(CIFAR10)
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.results --readme cifar10-learned convergence effects-scratch effects-finetune \
