@@ -16,7 +16,8 @@ from lsg_jax.analysis.filters import logit_shares, top_images
 IMAGES_PER_CLASS = 50
 NEAREST = 5
 _TOP = 6
-_MOST_PICTURES = 512  # per network, so that wide networks stay small enough to be one page
+# Per network, so that wide networks stay small enough to be one page.
+_MOST_PICTURES, _MOST_FEATURES = 512, 51_200
 
 
 def section(networks: list[Network]) -> str:
@@ -32,10 +33,10 @@ def content_of(networks: list[Network]) -> dict[str, Any]:
     images, those with its largest pooled activation, are from all of it.
     """
     labels, names = networks[0].labels, networks[0].run.class_names
-    explored = np.sort(
-        np.concatenate([np.flatnonzero(labels == each)[:IMAGES_PER_CLASS] for each in range(len(names))])
-    )
-    counts = [min(_TOP, max(1, _MOST_PICTURES // network.features.shape[1])) for network in networks]
+    widths = [network.features.shape[1] for network in networks]
+    a_class = min(IMAGES_PER_CLASS, max(1, _MOST_FEATURES // (max(widths) * len(names))))
+    explored = np.sort(np.concatenate([np.flatnonzero(labels == each)[:a_class] for each in range(len(names))]))
+    counts = [min(_TOP, max(1, _MOST_PICTURES // width)) for width in widths]
     tops = [top_images(network.features, count) for network, count in zip(networks, counts, strict=True)]
     shown = np.unique(np.concatenate([top.ravel() for top in tops]))
     return {
