@@ -102,10 +102,16 @@ PLANS = {
             Training("finetune-complement", 10, (*_LEARNED, "--complement-weight=1"), "finetune-none"),
             Training("finetune-both", 10, (*_LEARNED, "--silence-weight=2", "--complement-weight=1"), "finetune-none"),
             Training("finetune-joint", 10, (*_JOINT, *_TUNED, *_COSTS), "finetune-none"),
+            Training("finetune-joint-alone", 10, (*_JOINT, *_TUNED), "finetune-none"),
+            Training("finetune-small-costs", 10, (*_LEARNED, *_COSTS), "finetune-none"),
             *(
                 Training(f"finetune-{name}-seed{seed}", 10, (*options, f"--seed={seed}"))
                 for seed in (1, 2)
-                for name, options in (("none", ("--gate=none", *_TUNED)), ("joint", (*_JOINT, *_TUNED, *_COSTS)))
+                for name, options in (
+                    ("none", ("--gate=none", *_TUNED)),
+                    ("learned", _LEARNED),
+                    ("joint", (*_JOINT, *_TUNED, *_COSTS)),
+                )
             ),
         ),
         summary="tradeoff",
@@ -133,6 +139,25 @@ PLANS = {
     ),
     "digits-gates": Plan(
         "digits", (Training("digits-gates", 31, ("--gate=learned",)),), seeds=20, kept=False, summary="ownership"
+    ),
+    "tuning": Plan(
+        "cifar10",
+        tuple(
+            Training(f"tuning-{name}", 13, (*_HELD_OUT, *options))
+            for name, options in (
+                ("none", ("--gate=none",)),
+                ("lambda=1", ("--gate=learned",)),
+                ("lambda=0.1", ("--gate=learned", _GENTLE)),
+                ("lambda=0.03", ("--gate=learned", "--gate-loss-weight=0.03")),
+                ("a=2", ("--gate=learned", _GENTLE, "--sparsity-weight=2")),
+                ("a=20", ("--gate=learned", _GENTLE, "--sparsity-weight=20")),
+                ("gate-rate=0.03", ("--gate=learned", _GENTLE, "--gate-learning-rate=0.03")),
+                ("gate-rate=0.3", ("--gate=learned", _GENTLE, "--gate-learning-rate=0.3")),
+                ("period=6", ("--gate=learned", _GENTLE, "--period=6")),
+            )
+        ),
+        kept=False,
+        summary="tradeoff",
     ),
     "weights": Plan(
         "cifar10",
@@ -162,8 +187,8 @@ class Options:
 
     plan: tyro.conf.Positional[str]
     """digits, seeds (digits, six of each arm), digits-gates (twenty learned gates), cifar10 (from scratch), scratch
-    (its arms of 31 epochs, compared), or, from the weights of --init, finetune and weights (arms on held-out training
-    images)."""
+    (its arms of 31 epochs, compared), tuning (the gate's settings, on held-out training images), or, from the weights
+    of --init, finetune and weights (the costs' weights, on held-out training images)."""
     init: Unset[Path] = None
     """For finetune and weights: the PyTorch checkpoint of a ResNet-20 to start from."""
     data_dir: Unset[Path] = None
