@@ -93,7 +93,7 @@ results-cifar10: .venv/installed
 		--against=results/runs/alexnet-none --output=results/figures/alexnet $(CIFAR10)
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
-	.venv/bin/python -m experiments.results --readme cifar10-learned convergence effects-scratch effects-finetune \
+	.venv/bin/python -m experiments.results --tables cifar10-learned convergence effects-scratch effects-finetune \
 		effects-weights effects-seeds ownership-digits-gates ownership-cifar10
 
 reproduce-digits: .venv/installed

@@ -1,7 +1,7 @@
 """``python -m benchmarks.commands --before REVISION``: how long whole commands take, from start to end.
 
 What is committed, HEAD, is measured; the digits command is compared with that of the git revision ``REVISION``. Writes
-``results/benchmarks/commands.json`` and the table in the README.
+``results/benchmarks/commands.json`` and the table in a page.
 """
 
 import os
@@ -107,7 +107,7 @@ def table(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     options = cli.parse(Options, __doc__ or "")
-    results.require_part("commands")
+    markdown.page_of("commands")
     measured = {
         "command": f"python -m benchmarks.commands --before={options.before} --pairs={options.pairs}",
         "before": options.before,

@@ -1,6 +1,6 @@
 """``python -m benchmarks.cpu``: training and evaluation on this machine's cores against PyTorch's.
 
-Writes ``results/benchmarks/cpu.json`` and the table in the README, after each comparison. PyTorch may live in another
+Writes ``results/benchmarks/cpu.json`` and the table in a page, after each comparison. PyTorch may live in another
 environment: ``--torch-python``.
 """
 
@@ -153,7 +153,7 @@ def table(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     options = cli.parse(Options, __doc__ or "")
-    results.require_part("cpu")
+    markdown.page_of("cpu")
     kept = (results.read("cpu") or {"comparisons": {}})["comparisons"]
     command = f"python -m benchmarks.cpu --pairs={options.pairs} --steps={options.steps} "
     command += f"--loader-workers={options.loader_workers}"

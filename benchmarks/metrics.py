@@ -1,6 +1,6 @@
 """``python -m benchmarks.metrics --run RUN``: Phi and mutual information of a trained network, and the gate's own cost.
 
-Writes ``results/benchmarks/metrics.json`` and the table in the README.
+Writes ``results/benchmarks/metrics.json`` and the table in a page.
 """
 
 import time
@@ -194,7 +194,7 @@ def table(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     options = cli.parse(Options, __doc__ or "")
-    results.require_part("metrics")
+    markdown.page_of("metrics")
     measured = {
         "command": f"python -m benchmarks.metrics --run={options.run.name} --pairs={options.pairs}",
         "versions": {"scikit-learn": sklearn.__version__, "scipy": scipy.__version__},

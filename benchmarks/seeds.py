@@ -1,6 +1,6 @@
 """``python -m benchmarks.seeds``: how long eight seeds of digits take as one program, against one seed.
 
-What is committed, HEAD, is measured. Writes ``results/benchmarks/seeds.json`` and the table in the README.
+What is committed, HEAD, is measured. Writes ``results/benchmarks/seeds.json`` and the table in a page.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ def table(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     options = cli.parse(turns.Options, __doc__ or "")
-    results.require_part("seeds")
+    markdown.page_of("seeds")
     with tempfile.TemporaryDirectory() as folder:
         one = partial(commands.Stage(Path(folder), now="HEAD").seconds, "-m", "experiments.digits")
         seconds = turns.in_turn({"eight": partial(one, "--seeds=8"), "one": one}, options.pairs)

@@ -38,10 +38,10 @@ class Options:
 
     folder: Path = Path("results")
     """The folder that holds runs/ and gets README.md."""
-    readme: tuple[str, ...] = ()
-    """What has a table in ./README.md too, between marks of that name: a run with a report (cifar10-learned), a
-    comparison (tradeoff-finetune, or in short effects-finetune), counts (ownership-cifar10) or the numbers of
-    figures/CLAIM.json (convergence)."""
+    tables: tuple[str, ...] = ()
+    """What has a table in ./README.md or ./results/findings.md too, between marks of that name: a run with a report
+    (cifar10-learned), a comparison (tradeoff-finetune, or in short effects-finetune), counts (ownership-cifar10) or the
+    numbers of figures/CLAIM.json (convergence)."""
 
 
 def page(folder: Path) -> str:
@@ -257,15 +257,15 @@ def _settings(config: Config) -> Iterator[str]:
         yield "sparsity-weight 0"
 
 
-def readme_table(folder: Path, name: str) -> str:
-    """Returns the README's table ``name``: that of a run with a report, a comparison or a claim. Raises ValueError."""
+def table(folder: Path, name: str) -> str:
+    """Returns the table ``name`` of a page: that of a run with a report, a comparison or a claim. Raises ValueError."""
     if (claim := stored.claim(folder, name)) is not None:
         return tables.numbers_table(claim["numbers"])
     if name.startswith("ownership-") and (file := folder / f"{name}.json").is_file():
         return tables.ownership_table(stored.read(file))
-    for kind, table in (("tradeoff-", tables.arms_table), ("effects-", tables.effects_table)):
+    for kind, of_arms in (("tradeoff-", tables.arms_table), ("effects-", tables.effects_table)):
         if name.startswith(kind) and (file := folder / f"tradeoff-{name.removeprefix(kind)}.json").is_file():
-            return table(stored.read(file))
+            return of_arms(stored.read(file))
         if name.startswith(kind):
             raise ValueError(f"there is no comparison {name}; make one with experiments.tradeoff")
     run = folder / "runs" / name
@@ -275,13 +275,9 @@ def readme_table(folder: Path, name: str) -> str:
 
 
 def write(options: Options) -> None:
-    """Writes the page and, where asked, the README's tables."""
+    """Writes the page and, where asked, tables of others."""
     content = page(options.folder)
-    shown = Path("README.md").read_text() if options.readme else ""
-    for name in options.readme:
-        shown = markdown.insert(shown, name, readme_table(options.folder, name))
-    if options.readme:
-        cache.publish(Path("README.md"), lambda file: file.write_text(shown))
+    markdown.fill({name: table(options.folder, name) for name in options.tables})
     cache.publish(options.folder / "README.md", lambda file: file.write_text(content))
     print(options.folder / "README.md")
 

@@ -1,4 +1,4 @@
-"""Gathers finished runs into results/NAME.json and a table in the README, with means and standard deviations."""
+"""Gathers finished runs into results/NAME.json and a table in a page, with means and standard deviations."""
 
 import json
 import shlex
@@ -29,7 +29,8 @@ class Options:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """The run folders."""
     name: str
-    """The table's name: results/NAME.json is written, and the README's part between its marks."""
+    """The table's name: results/NAME.json is written, and the part between its marks in README.md or
+    results/findings.md."""
     by: tuple[str, ...] = ("gate",)
     """The settings that tell the rows of the table apart; runs that agree in them are averaged."""
 
@@ -92,19 +93,16 @@ def table(summary: dict[str, Any]) -> str:
 
 
 def write(options: Options) -> None:
-    """Writes results/NAME.json and the README's table."""
+    """Writes results/NAME.json and the table."""
     if not options.runs:
         raise ValueError("name at least one run folder")
-    readme = Path("README.md")
-    if not readme.is_file():
-        raise ValueError("there is no README.md here; run this in the project's folder")
     summary = gather(options.runs, options.by)
+    page = markdown.page_of(options.name)
     summary["command"] = "python -m experiments.summarize " + shlex.join(sys.argv[1:])
-    page = markdown.insert(readme.read_text(), options.name, table(summary))
     file, content = Path("results") / f"{options.name}.json", json.dumps(summary, indent=1) + "\n"
     cache.publish(file, lambda temporary: temporary.write_text(content))
-    cache.publish(readme, lambda temporary: temporary.write_text(page))
-    print(f"{file} and README.md written")
+    markdown.fill({options.name: table(summary)})
+    print(f"{file} and {page} written")
 
 
 if __name__ == "__main__":

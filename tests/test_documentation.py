@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 import lsg_jax
-from experiments import claims
+from experiments import claims, markdown
 from lsg_jax import models
 from lsg_jax.config import Config
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*(ROOT / page for page in markdown.PAGES), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def anchors(page):

@@ -166,8 +166,9 @@ def test_the_committed_page_of_results_is_what_the_files_say():
         pytest.skip("no runs are committed")
     assert (folder / "README.md").read_text() == results.page(folder)
     assert results._UNEXPLAINED not in results.page(folder)
-    readme, makefile = (folder.with_name(name).read_text() for name in ("README.md", "Makefile"))
-    shown = re.search(r"experiments.results --readme ((.*\\\n)*.*)", makefile)[1].replace("\\", "").split()
+    makefile = folder.with_name("Makefile").read_text()
+    shown = re.search(r"experiments.results --tables ((.*\\\n)*.*)", makefile)[1].replace("\\", "").split()
     assert {"cifar10-learned", "effects-finetune"} <= set(shown)
     for name in shown:
-        assert markdown.insert(readme, name, results.readme_table(folder, name)) == readme
+        page = markdown.page_of(name, folder.parent).read_text()
+        assert markdown.insert(page, name, results.table(folder, name)) == page

@@ -23,9 +23,9 @@ def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path, 
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     Path("README.md").write_text("above\n<!-- learned -->\nstale\n<!-- /learned -->\nbelow\n")
-    results.write(results.Options(tmp_path, readme=("learned",)))
+    results.write(results.Options(tmp_path, tables=("learned",)))
     with pytest.raises(ValueError, match="none has no report against a control"):
-        results.write(results.Options(tmp_path, readme=("none",)))
+        results.write(results.Options(tmp_path, tables=("none",)))
     page = (tmp_path / "README.md").read_text()
     last = load_run(runs / "learned").history[-1]
     assert f"| {last['test_accuracy']:.4f} | {last['lsg_test_accuracy']:.4f} |" in page
@@ -56,7 +56,7 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     ours, control = (each.run.history[-1]["test_accuracy"] for each in networks)
     head = "|  | learned | none |\n| --- | --- | --- |\n| epochs | 4 | 4 |\n"
     assert f"{head}| accuracy, last epoch | {ours:.4f} | {control:.4f} |" in page
-    assert results.readme_table(tmp_path, "convergence") in page
+    assert results.table(tmp_path, "convergence") in page
     overview, detail = (line for line in page.splitlines() if "gate row more (share on the diagonal)" in line)
     assert overview.endswith(" | no images to tell by |")
     assert detail.endswith("| no images to tell by |")
@@ -180,7 +180,7 @@ def test_other_versions_files_of_results_are_named(runs, tmp_path):
         assert f"\n{file} was not written by this version; make it again.\n" in page
     for name in ("learned", "tradeoff-x", "effects-x"):
         with pytest.raises(ValueError, match="was not written by this version"):
-            results.readme_table(tmp_path, name)
+            results.table(tmp_path, name)
 
 
 def test_numbers_in_numbers_and_missing_ones_have_their_rows():
