@@ -1,18 +1,21 @@
 """Table 3 for any run: the one-pixel and the local search attack."""
 
+import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import claims, cli, paper
 from experiments.claims import Claim, Network, Picture
-from lsg_jax import plots
+from lsg_jax import Run, cache, plots
 from lsg_jax.analysis import attacks
 from lsg_jax.analysis.attacks import Attack
 from lsg_jax.analysis.classifier import correct
@@ -111,15 +114,44 @@ def _stated(budget: str) -> str:
 def _in_blocks(
     attack: Callable[..., Attack], network: Network, images: np.ndarray, labels: np.ndarray, title: str, budget: Any
 ) -> Attack:
-    """Attacks a block of images at a time and says how it goes."""
+    """Attacks a block of images at a time, says how it goes, and keeps each: what was stopped goes on."""
     found, fooled, began = [], 0, time.perf_counter()
     for start in range(0, len(images), BLOCK):
         key, stop = jax.random.fold_in(jax.random.key(0), start), min(start + BLOCK, len(images))
-        found.append(attack(network.run.probabilities, images[start:stop], labels[start:stop], key, **budget))
-        fooled += int(found[-1].success.sum())
+        block = images[start:stop], labels[start:stop]
+        file = cache.folder() / "attacks" / f"{_digest(attack, network.run, block, start, budget)}.npz"
+        if (kept := _read(file)) is None:
+            kept = jax.tree.map(np.asarray, attack(network.run.probabilities, *block, key, **budget))
+            with suppress(OSError):  # a cache that cannot be written only costs time
+                cache.publish(file, partial(_save, kept))
+        found.append(kept)
+        fooled += int(kept.success.sum())
         seconds = time.perf_counter() - began
         print(f"  {title}: {fooled} of {stop} images fooled, {len(images) - stop} left, {seconds:.0f} s", flush=True)
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
+def _digest(attack: Callable[..., Attack], run: Run, block: tuple[np.ndarray, ...], start: int, budget: Any) -> str:
+    """Returns a name for all that an attack's result follows from."""
+    digest = hashlib.sha256(Path(attacks.__file__).read_bytes())
+    digest.update(f"{attack.__name__} {start} {sorted(budget.items())} {run.config.model}".encode())
+    for array in (*block, run.mean, run.std, *jax.tree.leaves((run.params, run.batch_stats))):
+        digest.update(np.asarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _save(found: Attack, file: Path) -> None:
+    with file.open("wb") as stream:  # savez adds an ending to the name of a file
+        np.savez(stream, allow_pickle=False, **found._asdict())
+
+
+def _read(file: Path) -> Attack | None:
+    """Returns what was kept, None where nothing or what cannot be read."""
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
+            return Attack(**kept)
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile):
+        return None
 
 
 def attack(options: Options) -> None:

@@ -72,8 +72,10 @@ def runs(tiny_model, tmp_path_factory):
 
 
 @pytest.fixture
-def quick_attacks(monkeypatch):
+def quick_attacks(monkeypatch, tmp_path):
     from experiments import attacks  # not for the commands that take the network from here
+
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "cache")
 
     quick = {
         "one pixel": {"population": 8, "generations": 1},

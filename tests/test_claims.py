@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import functools
 import html.parser
 import itertools
 import json
@@ -25,7 +26,7 @@ from experiments import (
     specificity,
     table1,
 )
-from lsg_jax import data, load_run, save_run
+from lsg_jax import cache, data, load_run, save_run
 from lsg_jax.analysis.correlation import class_order
 from lsg_jax.metrics import filter_correlation
 
@@ -97,6 +98,38 @@ def test_networks_that_agree_on_no_image_are_named(runs, claim):
     networks[1].__dict__["logits"] = wrong
     with pytest.raises(ValueError, match="no test image is classified correctly by learned and none"):
         claim.measure(networks)
+
+
+def test_attacks_that_were_stopped_go_on(runs, quick_attacks, monkeypatch, tmp_path):
+    networks = claims.open_networks(runs / "learned", runs / "none", None)
+    attacked, most, attack = [], 4, attacks.ATTACKS["one pixel"]
+
+    @functools.wraps(attack)
+    def counted(probabilities, images, *arguments, **budget):
+        if len(attacked) == most:
+            raise KeyboardInterrupt
+        attacked.append(len(images))
+        return attack(probabilities, images, *arguments, **budget)
+
+    def measured():
+        attacked.clear()
+        return attacks.measure(networks, 5).numbers
+
+    monkeypatch.setitem(attacks.ATTACKS, "one pixel", counted)
+    monkeypatch.setattr(attacks, "BLOCK", 3)
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "a file")
+    (tmp_path / "a file").touch()  # nothing can be kept
+    whole = measured()
+    assert attacked == [3, 2, 3, 2]
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "kept")
+    most = 3
+    with pytest.raises(KeyboardInterrupt):
+        measured()
+    assert measured() == whole
+    assert attacked == [2]
+    damaged, *_ = (tmp_path / "kept" / "attacks").iterdir()
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    assert measured() == whole
 
 
 def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatch, capsys):
