@@ -66,9 +66,9 @@ results-lambda: .venv/installed
 INIT ?=
 reproduce: .venv/installed
 	$(if $(INIT),.venv/bin/python -c "import lsg_jax; lsg_jax.import_torch('$(INIT)')")
-	for plan in cifar10 scratch seeds digits-gates $(if $(INIT),finetune weights); do \
+	for plan in cifar10 scratch tuning seeds digits-gates digits-gates-denser $(if $(INIT),finetune weights); do \
 		case $$plan in finetune|weights) init=--init=$(INIT);; *) init=;; esac; \
-		case $$plan in seeds|digits-gates) data=;; *) data="$(CIFAR10)";; esac; \
+		case $$plan in seeds|digits-gates*) data=;; *) data="$(CIFAR10)";; esac; \
 		.venv/bin/python -m experiments.reproduce $$plan $$init $$data || exit; done
 	$(MAKE) results-digits results-schedules results-lambda results-cifar10
 
