@@ -165,7 +165,7 @@ COMMANDS = [
     ("summarize", "{tmp}/nothing --name=x", "there is no run folder"),
     ("summarize", "{tmp}/a_run {tmp}/a_run --name=x", "a run is named twice"),
     ("summarize", "{tmp}/a_run --name=x --by colour", "--by knows no setting 'colour'"),
-    ("reproduce", "everything", "choose one of: digits, cifar10, scratch, finetune, seeds, digits-gates, weights"),
+    ("reproduce", "everything", "choose one of: digits, cifar10, scratch, finetune, seeds, digits-gates, "),
     ("reproduce", "finetune", "--init goes with the plans finetune and weights, and only with them; got finetune and"),
     ("reproduce", "digits --init=w.th", "and only with them; got digits and w.th"),
 ]
