@@ -103,6 +103,17 @@ def killed(rng: np.random.Generator, folder: Path, after: float = 0.0, env: dict
     process.communicate()
 
 
+def killed_while_saving(rng: np.random.Generator, folder: Path) -> None:
+    """Runs the command until a random moment of, or right after, the writing of one of its checkpoints."""
+    process = start(folder)
+    time.sleep(rng.uniform(0.4, 1) * whole().seconds)
+    while process.poll() is None and not any(folder.glob("checkpoints/*.orbax-checkpoint-tmp")):
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0, 0.1))  # seconds; it takes half of that
+    process.kill()
+    process.communicate()
+
+
 def address() -> str:
     """Returns that of a free port of this machine."""
     with socket.socket() as free:
@@ -136,9 +147,10 @@ def assert_as_if_nothing_had_been(folder: Path) -> None:
 
 
 def kill(rng: np.random.Generator, folder: Path) -> None:
-    """SIGKILL, up to three times in one run."""
+    """SIGKILL, up to three times in one run, of which about half while a checkpoint is written."""
     for _ in range(rng.integers(1, 4)):
-        killed(rng, folder)
+        end = killed_while_saving if rng.random() < 0.5 else killed
+        end(rng, folder)
     finish(folder)
     assert_as_if_nothing_had_been(folder)
 
