@@ -150,14 +150,12 @@ class Network:
         """Stationary points of Phi in density form on the test set, by the G that the search started from."""
         kernel, _ = self.linear
         activation = group_means(self.features, self.labels == np.arange(kernel.shape[1])[:, None])
-        starts = {
+        starts = {  # the same for every network: its own gate, which not all have, would favour those
             "all-one": np.ones(kernel.T.shape),
             "after its training's updates": np.asarray(self.phi_after(self.run.config).gate),
             "each filter of the class it answers to most": activation == activation.max(axis=0),
             "each filter of the class whose logit it adds most to": kernel.T.max(axis=0) == kernel.T,
         }
-        if self.run.config.gate != "none":
-            starts["its own"] = np.asarray(self.run.gate)
         return {
             name: metrics.phi(*self._phi_arguments, **self._density_form, gate=jnp.asarray(start, jnp.float32))
             for name, start in starts.items()
@@ -227,8 +225,11 @@ def less(measure: str) -> str:
 
 
 def over_images(ours: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """Returns the mean difference of bool[N] of two networks on the same images, with its 95 % interval."""
-    return comparison.interval(ours.astype(float) - other)._asdict()
+    """Returns the mean difference of two networks on the same N images, with its 95 % interval; NaN does not count."""
+    differences = ours.astype(float) - other
+    counted = differences[~np.isnan(differences)]
+    found = comparison.interval(counted) if len(counted) else comparison.Interval(np.nan, np.nan, np.nan)
+    return found._asdict()
 
 
 def to_json(content: Any, indent: int | None = 1) -> str:

@@ -1,5 +1,7 @@
 """Figure 6 for any run: class activation maps, and what share of an image they need."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import softmax
@@ -8,7 +10,7 @@ from tqdm import tqdm
 from experiments import claims
 from experiments.claims import Claim, Network, Picture
 from lsg_jax import plots
-from lsg_jax.analysis import localization
+from lsg_jax.analysis import comparison, localization
 from lsg_jax.analysis.localization import Curves
 
 EXAMPLES, BLOCK = 1000, 100  # whose curves are measured, and of how many at once
@@ -20,7 +22,8 @@ def measure(networks: list[Network]) -> Claim:
     probabilities = [softmax(network.logits, axis=1) for network in networks]
     chosen = localization.median_examples(first.labels, *probabilities)
     claims.check_agreed(chosen, networks)
-    shown, certain, curves, numbers = {}, {}, {}, {}
+    shown, certain, curves, by_image = {}, {}, {}, {}
+    numbers: dict[str, dict[str, Any]] = {}
     images, labels = first.images[:EXAMPLES], first.labels[:EXAMPLES]
     for network, each in zip(networks, probabilities, strict=True):
         shown[network.name] = localization.for_display(_maps(network, first.images[chosen], first.labels[chosen]))
@@ -28,17 +31,24 @@ def measure(networks: list[Network]) -> Claim:
         maps = _maps(network, images, labels)
         found = _curves(network, images, maps, labels)
         curves[network.name] = found
-        areas = {"deletion area": found.deletion_area.mean(), "insertion area": found.insertion_area.mean()}
-        whole = found.insertion[:, -1].mean()
-        mass = localization.mass_area(maps)
-        numbers[network.name] = {
-            **{name: float(area) for name, area in areas.items()},
-            "probability of the whole image": float(whole),
-            **{f"{name}, relative": float(area / whole) for name, area in areas.items()},
-            "area of 90 % of the map": float(np.nanmean(mass)),
-            "images": len(images),
-            "maps with nothing positive, left out of that area": int(np.isnan(mass).sum()),
+        areas = {"deletion area": found.deletion_area, "insertion area": found.insertion_area}
+        whole = found.insertion[:, -1]
+        by_image[network.name] = {
+            **areas,
+            "probability of the whole image": whole,
+            **{f"{name}, relative": comparison.linearized_ratio(area, whole) for name, area in areas.items()},
+            "area of 90 % of the map": localization.mass_area(maps),
         }
+        numbers[network.name] = {
+            **{name: float(np.nanmean(values)) for name, values in by_image[network.name].items()},
+            "images": len(images),
+            "maps with nothing positive, left out of that area": int(
+                np.isnan(by_image[network.name]["area of 90 % of the map"]).sum()
+            ),
+        }
+    if len(networks) > 1:
+        ours, theirs = by_image.values()
+        numbers[first.name] |= {claims.less(name): claims.over_images(ours[name], theirs[name]) for name in ours}
     return Claim(
         "localization",
         "Figure 6: class activation maps",
@@ -47,7 +57,9 @@ def measure(networks: list[Network]) -> Claim:
         f"Beside them, over the first {len(images)} test images: the class's probability while pixels are removed in "
         "the order of the map and replaced by the mean pixel (deletion: less is better), or inserted (more is better). "
         "An area grows with the network's confidence, so that networks are compared by it relative to the probability "
-        "of the whole image. And the share of the image that holds 90 % of the map's positive part.",
+        "of the whole image. And the share of the image that holds 90 % of the map's positive part. Beside each the "
+        "difference from the other network's on the same images, with its 95 % interval (of a ratio by the delta "
+        "method).",
         numbers,
         {
             "localization": Picture(

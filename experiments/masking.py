@@ -23,7 +23,7 @@ def measure(networks: list[Network]) -> Claim:
                 network.features, network.labels, *network.linear, network.gate, classes, cli.THRESHOLD
             )
             title = f"without filters of {', '.join(names[each] for each in classes)}"
-            lost = found.recall_before - found.recall_after
+            lost, left = found.recall_before - found.recall_after, found.recall_after
             others = [label for label in np.flatnonzero(found.images) if label not in classes]
             by_class = {f"recall lost by {names[label]}": float(lost[label]) for label in classes}
             pictures[f"{network.name}, {title}"] = found.confusion_after
@@ -32,6 +32,7 @@ def measure(networks: list[Network]) -> Claim:
                 "filters removed": int(found.removed.sum()),
                 **by_class,
                 "recall lost by these classes": float(found.masked_loss),
+                "recall left of these classes": float(np.mean([left[label] for label in classes])),
                 "recall lost by the others": float(found.other_loss),
                 "most recall lost by another": float(lost[others].max()),
             }
@@ -41,7 +42,7 @@ def measure(networks: list[Network]) -> Claim:
         f"Rows are true classes, columns predictions. The filters with G > {cli.THRESHOLD} for the classes named are "
         "set to 0 before the linear layer; a network trained without a gate is masked by the gate solved for Phi. The "
         "claim holds where the row of a removed class empties and the other rows stay, and where a plain network's row "
-        "does not: compare the recall lost, and the filters removed for it.",
+        "does not: compare the recall that is left, and the filters removed for it.",
         numbers,
         {
             "masking": Picture(

@@ -15,13 +15,13 @@ _HEAD = """# Results
 
 Written by `python -m experiments.results` from the files beside it. Each run is a folder that `lsg_jax.load_run` opens;
 its `report.html` has the pictures. A claim is a difference between a network trained with a gate and its control, a
-plain network of the same budget, seed and data order. CIFAR-10 is a copy that had once been re-encoded as JPEG:
-figures compare with each other, not with those of the original images. A run and its control are one seed each, so
-that a small difference between them may be chance. Accuracy and the attacks' success are judged by the 95 %
-interval, in brackets, of the difference over the test images, which are the same for both: a claim holds or fails where
-it does so at both ends, and else they cannot tell. A ratio to a control's figure tells nothing where that is not above
-0. The paper's figures are those of ResNet20 on CIFAR-10, and of AlexNet for its C_IC. 0.62 and 0.37 are ratios of the
-paper's figures for ResNet20 (AlexNet's C_IC has 0.56). Half a point of accuracy, a density of 0.12, 0.02 of recall,
+plain network of the same budget, seed and data order. CIFAR-10 is a copy that had once been re-encoded as JPEG: figures
+compare with each other, not with those of the original images. A run and its control are one seed each, so that a small
+difference between them may be chance. Accuracy, the areas of activation maps and the attacks' success are judged by the
+95 % interval, in brackets, of the difference over the test images, which are the same for both: a claim holds or fails
+where it does so at both ends, and else they cannot tell. A ratio to a control's figure tells nothing where that is not
+above 0. The paper's figures are those of ResNet20 on CIFAR-10, and of AlexNet for its C_IC. 0.62 and 0.37 are ratios of
+the paper's figures for ResNet20 (AlexNet's C_IC has 0.56). Half a point of accuracy, a density of 0.12, 0.02 of recall,
 pairs above 0.1, 1.7 times the mutual information score and an accuracy of 0.05 without own filters are this project's
 choices, some stricter than the paper's figures. Insertion, deletion and the area of 90 % of a map are means over the
 first 1,000 test images; the attacks have the short budget of `experiments.attacks`, which they state. Of arms with

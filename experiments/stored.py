@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-VERSIONS = {"report": 4, "tradeoff": 3, "ownership": 3}
+VERSIONS = {"report": 5, "tradeoff": 4, "ownership": 3}
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ def claims_table(report: dict[str, Any]) -> str:
         found = verdicts.found(row, report)
         values = [numbers[row.place[-1]] for numbers in found]
         cells = ["" if value is None else f"{value:.4f}" for value in values]
-        if row.over_images:
+        if row.over_images and values[0] is not None:
             cells[0] += f" ({_range(found[0][claims.less(row.place[-1])])})"
         if row.filters is not None:
             counts = [numbers[row.filters] for numbers in found]

@@ -70,10 +70,10 @@ def rows(report: dict[str, Any]) -> list[Row]:
         for mask in report["claims"]["masking"]["numbers"][first]
         for row in (
             Row(
-                f"{mask}: more of its recall is lost",
-                "all of it, against some",
-                ("masking", mask, "recall lost by these classes"),
-                operator.sub,
+                f"{mask}: less of its recall is left",
+                "none, against some",
+                ("masking", mask, "recall left of these classes"),
+                _less,
                 filters="filters removed",
             ),
             Row(
@@ -149,18 +149,21 @@ def rows(report: dict[str, Any]) -> list[Row]:
             "shown by examples",
             ("localization", "insertion area, relative"),
             operator.sub,
+            over_images=True,
         ),
         Row(
             "activation maps are more precise (deletion area, relative; less is better)",
             "shown by examples",
             ("localization", "deletion area, relative"),
             _less,
+            over_images=True,
         ),
         Row(
             "activation maps are more concentrated (share of the image with 90 % of the map)",
             "shown by examples",
             ("localization", "area of 90 % of the map"),
             _less,
+            over_images=True,
         ),
         Row(
             "C_IC is at most 0.62 of the plain network's",
@@ -268,6 +271,8 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
     judged = [ours]
     if row.over_images:
         difference = both[0][claims.less(row.place[-1])]
+        if difference["low"] is None:
+            return "no images to tell by"
         judged = [control + difference[end] for end in ("low", "high")]
     return WORDS[_told(row, [row.margin(each, control) for each in judged], control)]
 

@@ -151,6 +151,8 @@ def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatc
     ]
     found = numbers["learned"]["without filters of 0"]
     assert found["recall lost by 0"] == found["recall lost by these classes"] == pytest.approx(lost[0])
+    zeros = dataset.test.labels == 0
+    assert found["recall left of these classes"] == pytest.approx(np.mean(predicted[zeros] == 0))
     assert found["most recall lost by another"] == pytest.approx(max(lost[1:]))
     assert "filters removed" in capsys.readouterr().out
 
@@ -207,7 +209,6 @@ def test_phi_is_the_lowest_of_what_was_found_and_never_above_the_budgets(runs, n
     found = [float(each.value) for each in network.stationary.values()]
     assert float(network.solved.value) == min(found)
     assert min(found) <= float(network.phi_after(network.run.config).value) + 1e-6
-    assert ("its own" in network.stationary) == (name == "learned")
     kernel, _ = network.linear
     gate = np.asarray(network.solved.gate, np.float64)
     logits = (network.features * gate[network.labels]) @ kernel + network.linear[1]
@@ -284,6 +285,12 @@ def test_the_reported_numbers_are_numpys(runs):
     assert found["probability of the whole image"] == pytest.approx(sure.mean(), rel=1e-4)
     for name in ("deletion area", "insertion area"):
         assert found[f"{name}, relative"] == pytest.approx(found[name] / sure.mean(), rel=1e-4)
+    both = localization.measure(claims.open_networks(runs / "learned", runs / "none", None)).numbers
+    assert claims.less("deletion area") not in both["none"]
+    for name in ("deletion area", "insertion area, relative"):
+        difference = both["learned"][claims.less(name)]
+        assert difference["mean"] == pytest.approx(both["learned"][name] - both["none"][name])
+        assert difference["low"] < difference["mean"] < difference["high"]
 
 
 @pytest.mark.parametrize(("model", "filters"), [("resnet20", 6), ("alexnet", 25)])

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import claims, summarize, tables, tradeoff, verdicts
 from lsg_jax import data, load_run, plots, save_run
-from lsg_jax.analysis.comparison import Interval, compare, interval
+from lsg_jax.analysis.comparison import Interval, compare, interval, linearized_ratio
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
 from lsg_jax.training import loop
 
@@ -26,6 +26,18 @@ def test_intervals_hold_the_mean_as_often_as_they_say():
     rng = np.random.default_rng(0)
     held = [low <= 3 <= high for _, low, high in (interval(rng.normal(3, 2, size=4)) for _ in range(2000))]
     assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
+def test_intervals_hold_a_ratio_of_means_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(2000):
+        whole = rng.uniform(0.5, 1.5, size=200)
+        part = whole * rng.uniform(0, 1, size=200)
+        mean, low, high = interval(linearized_ratio(part, whole))
+        assert mean == pytest.approx(part.mean() / whole.mean())
+        held.append(low <= 0.5 <= high)
+    assert 0.93 < np.mean(held) < 0.97
 
 
 def test_one_value_has_no_interval():

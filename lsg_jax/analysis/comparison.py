@@ -38,6 +38,17 @@ def interval(values: np.ndarray) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def linearized_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Returns f64[N] whose mean is mean(``numerator``) / mean(``denominator``), and whose spread is that of the ratio.
+
+    The delta method: r + (numerator - r denominator) / mean(denominator), so that ``interval`` fits a ratio of means of
+    f[N] too, or the difference between two of the same examples.
+    """
+    mean = np.mean(denominator, dtype=np.float64)
+    ratio = np.mean(numerator, dtype=np.float64) / mean
+    return np.asarray(ratio + (numerator - ratio * denominator) / mean, np.float64)
+
+
 def compare(arm: Mapping[int, Mapping[str, float]], control: Mapping[int, Mapping[str, float]]) -> dict[str, Compared]:
     """Returns each measure of an arm of training against its control; both hold the measures by name, by seed.
 
