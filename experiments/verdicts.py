@@ -268,6 +268,8 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
     judged = [ours]
     if row.over_images:
         difference = both[0][claims.less(row.place[-1])]
+        if difference["low"] is None:
+            return WORDS[None]
         judged = [control + difference[end] for end in ("low", "high")]
     return WORDS[_told(row, [row.margin(each, control) for each in judged], control)]
 

@@ -1,4 +1,4 @@
-"""Figures from arrays. Nothing is computed here; each function returns a Matplotlib figure."""
+"""Figures from arrays: each function returns a Matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
