@@ -15,10 +15,11 @@ import numpy as np
 
 from experiments import claims, cli, paper
 from experiments.claims import Claim, Network, Picture
-from lsg_jax import Run, cache, plots
+from lsg_jax import Run, cache, models, plots
 from lsg_jax.analysis import attacks
 from lsg_jax.analysis.attacks import Attack
 from lsg_jax.analysis.classifier import correct
+from lsg_jax.checkpoint import environment
 
 IMAGES, BLOCK, SHOWN = 500, 50, 6
 ATTACKS: dict[str, Callable[..., Attack]] = {"one pixel": attacks.one_pixel, "local search": attacks.local_search}
@@ -132,9 +133,13 @@ def _in_blocks(
 
 
 def _digest(attack: Callable[..., Attack], run: Run, block: tuple[np.ndarray, ...], start: int, budget: Any) -> str:
-    """Returns a name for all that an attack's result follows from."""
+    """Returns a name for what an attack's result follows from: what is attacked, the programs, and their versions."""
     digest = hashlib.sha256(Path(attacks.__file__).read_bytes())
-    digest.update(f"{attack.__name__} {start} {sorted(budget.items())} {run.config.model}".encode())
+    for source in sorted(Path(models.__file__).parent.rglob("*")):
+        if source.suffix in (".py", ".h", ".cc"):
+            digest.update(source.read_bytes())
+    settings = attack.__name__, start, sorted(budget.items()), run.config.model, run.config.precision, environment()
+    digest.update(repr(settings).encode())
     for array in (*block, run.mean, run.std, *jax.tree.leaves((run.params, run.batch_stats))):
         digest.update(np.asarray(array).tobytes())
     return digest.hexdigest()

@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,6 +140,7 @@ class Network:
             jax.random.key(0),
             **self._density_form,
             training_weight=config.lsg.sparsity_weight,
+            training_target=config.lsg.sparsity_target,
             learning_rate=config.lsg.gate_learning_rate * config.lsg.gate_loss_weight,
             batch_size=config.optimizer.batch_size,
             steps=max(1, config.gated_epochs() * (examples // config.optimizer.batch_size)),
@@ -195,8 +196,11 @@ def open_networks(run: Path, against: Path | None, data_dir: Path | None) -> lis
         done = " and ".join(f"{path} {len(each.history)}" for path, each in zip(paths, opened, strict=True))
         print(f"note: they were not trained for as long: {done} epochs", file=sys.stderr)
     folder = data_dir or settings.data_dir
-    load = cache(lambda: data.load(settings.dataset, folder, settings.train_examples, settings.holdout))
-    return [Network(name, each, load) for name, each in zip(_names(paths), opened, strict=True)]
+    load = cache(partial(data.load, settings.dataset, folder, holdout=settings.holdout))
+    return [
+        Network(name, each, partial(load, each.config.data.train_examples))
+        for name, each in zip(_names(paths), opened, strict=True)
+    ]
 
 
 def _names(paths: list[Path]) -> list[str]:

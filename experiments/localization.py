@@ -92,7 +92,7 @@ def _curves(network: Network, images: np.ndarray, maps: np.ndarray, labels: np.n
     parts = [np.array_split(each, -(-len(images) // BLOCK)) for each in (images, maps, labels)]
     arrays = list(zip(*parts, strict=True))
     blocks = [
-        localization.deletion_insertion(network.run.probabilities, *each, fill=network.run.mean)
+        localization.deletion_insertion(network.run.probabilities, *each, fill=network.dataset.mean)
         for each in tqdm(arrays, f"{network.name}: deletion and insertion", unit=" blocks", leave=False, disable=None)
     ]
     shares, *others = zip(*blocks, strict=True)

@@ -272,7 +272,7 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
     if row.over_images:
         difference = both[0][claims.less(row.place[-1])]
         if difference["low"] is None:
-            return "no images to tell by"
+            return WORDS[None]
         judged = [control + difference[end] for end in ("low", "high")]
     return WORDS[_told(row, [row.margin(each, control) for each in judged], control)]
 

@@ -326,7 +326,7 @@ class Run:
             sizes = ", ".join(map(str, self.image_shape))
             raise ValueError(f"images must be [N, {sizes}] with N > 0, got shape {images.shape}")
         if images.dtype != np.uint8:
-            if not np.issubdtype(images.dtype, np.floating):
+            if not jnp.issubdtype(images.dtype, jnp.floating):
                 raise ValueError(f"images must be uint8, or floating point in [0, 1], got {images.dtype}")
             if not (images.min() >= 0 and images.max() <= 1):
                 raise ValueError(f"floating-point images must lie in [0, 1], got {images.min()} to {images.max()}")

@@ -7,8 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from lsg_jax import models
-from lsg_jax.training import schedule
+from lsg_jax import models, schedule
 
 T = TypeVar("T")
 Unset = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]  # whose help says in words what None stands for
@@ -230,11 +229,8 @@ class Config:
         return schedule.path(epoch, gate=self.gate, scheme=self.scheme, period=self.lsg.period, phase=self.lsg.phase)
 
     def gated_epochs(self) -> int:
-        """Returns how many epochs take the LSG path; where G is learned they update it."""
-        epochs = range(self.optimizer.epochs)
-        if self.gate == "none" or self.scheme == "joint":
-            return 0 if self.gate == "none" else len(epochs)
-        return len(epochs[self.lsg.phase :: self.lsg.period])
+        """Returns how many epochs the gate takes part in; where G is learned they update it."""
+        return sum(self.path(epoch) != "std" for epoch in range(self.optimizer.epochs))
 
     def to_json(self) -> dict[str, Any]:
         """Returns nested dictionaries of plain values; ``from_json`` is the inverse."""

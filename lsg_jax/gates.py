@@ -81,8 +81,9 @@ def project(gate: jax.Array) -> jax.Array:
 def projection() -> optax.GradientTransformation:
     """An optax transform whose updates move each gate onto its projection (Algorithm 1, lines 7 and 8).
 
-    ``apply_updates`` then yields ``project(gate + updates)``. A degenerate column, one that the update leaves with no
-    positive entry, keeps its previous value. One with an entry that is not finite becomes NaN, so that it is noticed.
+    ``apply_updates`` then yields ``project(gate + updates)`` to one rounding, and its 0 and 1 exactly. A degenerate
+    column, one that the update leaves with no positive entry, keeps its previous value. One with an entry that is not
+    finite becomes NaN, so that it is noticed.
 
     It should be the last transformation of a chain, and its ``update`` needs ``params``.
     """
@@ -96,10 +97,7 @@ def projection() -> optax.GradientTransformation:
             finite = jnp.all(jnp.isfinite(moved), axis=-2, keepdims=True)
             usable = finite & jnp.any(moved > 0, axis=-2, keepdims=True)
             projected = project(jnp.where(usable, moved, gate))
-            # p - g can round so that g + (p - g) differs from p by one ulp; two corrections make the sum land on p.
-            difference = projected - gate
-            difference = difference + (projected - (gate + difference))
-            return jnp.where(usable, difference, jnp.where(finite, 0, jnp.nan))
+            return jnp.where(usable, projected - gate, jnp.where(finite, 0, jnp.nan))
 
         return jax.tree.map(move, updates, params), state
 

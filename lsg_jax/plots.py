@@ -1,4 +1,4 @@
-"""Figures from arrays. Nothing is computed here; each function returns a Matplotlib figure."""
+"""Figures from arrays: each function returns a Matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -313,7 +313,8 @@ def tradeoff(
         axis.set_xlabel("accuracy less the control's (points)")
         axis.set_ylabel(f"{effect}, less the control's")
         axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    bars, names = axes[0].get_legend_handles_labels()
+    figure.legend([bar[0] for bar in bars], names, loc="outside lower center", ncols=2, fontsize=8)  # markers alone
     return figure
 
 

@@ -130,6 +130,11 @@ def test_attacks_that_were_stopped_go_on(runs, quick_attacks, monkeypatch, tmp_p
     damaged, *_ = (tmp_path / "kept" / "attacks").iterdir()
     damaged.write_bytes(damaged.read_bytes()[:-100])
     assert measured() == whole
+    half = dataclasses.replace(networks[0].run.config, precision="bfloat16")
+    networks[0] = dataclasses.replace(networks[0], run=dataclasses.replace(networks[0].run, config=half))
+    most = 4
+    measured()
+    assert attacked == [3, 2]  # what is not the same network is attacked anew
 
 
 def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatch, capsys):
@@ -221,7 +226,7 @@ def test_the_budget_of_phi_is_that_of_the_runs_own_training(runs, monkeypatch):
     monkeypatch.setattr(claims.metrics, "phi_by_training", lambda *_, **options: asked.append(options))
     learned, plain = claims.open_networks(runs / "learned", runs / "none", None)
     trained = learned.run.config
-    own = dataclasses.replace(trained, lsg=dataclasses.replace(trained.lsg, sparsity_weight=0.375))
+    own = dataclasses.replace(trained, lsg=dataclasses.replace(trained.lsg, sparsity_weight=0.375, sparsity_target=7.0))
     # A setting of another gate, as a fixed one may have had, is no concern here.
     fixed = dataclasses.replace(trained, gate="fixed", lsg=dataclasses.replace(trained.lsg, shared_filters=14))
     for network, training in ((learned, trained), (plain, trained), (plain, plain.run.config)):
@@ -231,6 +236,19 @@ def test_the_budget_of_phi_is_that_of_the_runs_own_training(runs, monkeypatch):
     # Epoch 1 of 0 to 3 is gated, with 5 steps of 64 in 320 images.
     assert [options["steps"] for options in asked] == [5, 5, 5, 5, 5]
     assert [options["training_weight"] for options in asked] == [trained.lsg.sparsity_weight] * 4 + [0.375]
+    assert [options["training_target"] for options in asked] == [4.0] * 4 + [7.0]
+    assert {options["sparsity_target"] for options in asked} == {4.0}
+
+
+def test_each_network_has_the_images_that_it_was_trained_on(runs, tmp_path):
+    none = load_run(runs / "none")
+    few = dataclasses.replace(none.config, data=dataclasses.replace(none.config.data, train_examples=128))
+    save_run(dataclasses.replace(none, config=few), tmp_path / "few")
+    learned, other = claims.open_networks(runs / "learned", tmp_path / "few", None)
+    assert [len(each.dataset.train.labels) for each in (learned, other)] == [320, 128]
+    np.testing.assert_array_equal(learned.images, other.images)
+    both = claims.open_networks(runs / "learned", runs / "none", None)
+    assert both[0].dataset is both[1].dataset
 
 
 def test_the_reported_numbers_are_numpys(runs):

@@ -54,12 +54,13 @@ def test_phi_of_a_network_without_activation_is_the_bias_cross_entropy():
 def test_phi_by_training_takes_algorithm_1s_steps():
     features, labels, kernel, bias = problem(3)
     gate, key, batch, rate, weight = np.ones((CLASSES, FILTERS)), jax.random.key(5), 16, 0.3, 0.05
+    target = 1.25 * FILTERS  # of the updates, and FILTERS that of the objective
     for index in range(25):
         chosen = np.asarray(jax.random.randint(jax.random.fold_in(key, index), (batch,), 0, EXAMPLES))
         a, y = features[chosen], labels[chosen]
         logits = (a * gate[y]) @ kernel + bias
         error = np.exp(logits - logsumexp(logits, axis=1, keepdims=True)) - np.eye(CLASSES)[y]
-        gradient = np.full_like(gate, weight * np.sign(gate.sum() - FILTERS)) * (gate > 0)
+        gradient = np.full_like(gate, weight * np.sign(gate.sum() - target)) * (gate > 0)
         np.add.at(gradient, y, a * (error @ kernel.T) / batch)
         gate -= rate * gradient
         gate = np.clip(gate / np.abs(gate).max(axis=0), 0, 1)
@@ -69,6 +70,7 @@ def test_phi_by_training_takes_algorithm_1s_steps():
         sparsity_weight=0.02,
         sparsity_target=FILTERS,
         training_weight=weight,
+        training_target=target,
         learning_rate=rate,
         batch_size=batch,
         steps=25,

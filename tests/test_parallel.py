@@ -13,18 +13,18 @@ import jax
 import numpy as np
 import pytest
 
-from lsg_jax import data, load_run
+from lsg_jax import data, load_run, schedule
 from lsg_jax.config import Config, DataConfig
-from lsg_jax.training import initialization, parallel, progress, schedule, segments
+from lsg_jax.training import initialization, parallel, progress, segments
 from tests.faults.faults import address
 
 TRAIN = """
 import dataclasses, json, sys
 import jax, jax.numpy as jnp
 from conftest import Tiny
-from lsg_jax import data, gates, models
+from lsg_jax import data, gates, models, schedule
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
-from lsg_jax.training import evaluation, initialization, parallel, schedule, segments
+from lsg_jax.training import evaluation, initialization, parallel, segments
 models.MODELS["tiny"] = Tiny
 if len(sys.argv) > 1:
     parallel.join(sys.argv[1], 2, int(sys.argv[2]))

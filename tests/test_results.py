@@ -95,6 +95,9 @@ def test_what_is_counted_over_images_is_judged_at_both_ends_of_its_difference(ru
         difference |= {"low": low, "high": high}
         (line,) = (each for each in tables.claims_table(content).splitlines() if each.startswith(f"| {name}"))
         assert line.endswith(f"| {rates[0]:.4f} ({low:+.4f} to {high:+.4f}) | {rates[1]:.4f} | {said} |")
+    attacked["learned"]["one pixel"]["success rate less the other's"] = {"mean": 1.0, "low": None, "high": None}
+    (line,) = (each for each in tables.claims_table(content).splitlines() if each.startswith("| one pixel"))
+    assert line.endswith("| cannot tell |")  # of one image
 
 
 def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):

@@ -1,5 +1,6 @@
 """Costs and steps against NumPy, the alternation, and a run that is stopped and resumed."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import itertools
@@ -17,11 +18,11 @@ import optax
 import pytest
 from scipy.special import softmax
 
-from lsg_jax import checkpoint, data, gates, load_run, losses, models, save_run
+from lsg_jax import checkpoint, data, gates, load_run, losses, models, save_run, schedule
 from lsg_jax.checkpoint import Checkpoints
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
 from lsg_jax.training import folder as folders
-from lsg_jax.training import initialization, loop, parallel, progress, schedule, segments, steps
+from lsg_jax.training import initialization, loop, parallel, progress, segments, steps
 from lsg_jax.training import state as states
 
 WEIGHTS = losses.Weights(0.7, 0.05, 5.0)
@@ -479,6 +480,15 @@ def test_other_seeds_in_the_same_folder_are_refused(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["seed0", "seed1"]
     assert loop.fit_seeds(config, dataset, tmp_path, 2) == histories
     assert loop.fit(config, dataset, tmp_path / "seed0") == histories[0]
+    with pytest.raises(ValueError, match="seed0 holds a run of one seed; choose another --output"):
+        loop.fit_seeds(config, dataset, tmp_path / "seed0", 2)
+
+
+def test_a_thread_trains_without_signals(tmp_path):
+    config, dataset = tiny_run()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        history = pool.submit(loop.fit, config, dataset, tmp_path / "run").result()
+    assert without_times(history) == without_times(loop.fit(config, dataset, tmp_path / "other"))
 
 
 def test_a_seed_without_checkpoints_does_not_take_those_of_the_others(tmp_path):
@@ -841,6 +851,8 @@ def test_load_run_evaluates_to_the_history(tmp_path):
     gated = run.logits(images, labels)
     assert numpy_cross_entropy(gated, labels) == pytest.approx(history[-1]["lsg_test_cross_entropy"], rel=1e-4)
     np.testing.assert_allclose(run.logits(images / 255.0), run.logits(images), rtol=1e-4, atol=1e-4)
+    short = jnp.asarray(images / 255.0, jnp.bfloat16)
+    np.testing.assert_allclose(run.logits(short), run.logits(np.asarray(short, np.float32)), rtol=1e-2, atol=1e-2)
     np.testing.assert_allclose(run.feature_maps(images).mean((1, 2)), run.features(images), rtol=1e-4, atol=1e-5)
     traced = jax.jit(run.probabilities)(images)
     np.testing.assert_allclose(traced, softmax(run.logits(images), axis=1), rtol=1e-4, atol=1e-6)

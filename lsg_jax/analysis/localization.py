@@ -100,7 +100,7 @@ def deletion_insertion(
       images: uint8[N, H, W, channels].
       maps: f32[N, H, W].
       classes: i[N], whose probability is followed.
-      fill: the pixel for what is absent, of images scaled to [0, 1]; the data set's mean, ``Run.mean``.
+      fill: the pixel for what is absent, of images scaled to [0, 1]; the data set's mean, ``Dataset.mean``.
       steps: S, in [1, H W].
       batch_size: images evaluated at once.
 

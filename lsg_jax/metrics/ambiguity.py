@@ -159,6 +159,7 @@ def phi_by_training(
     sparsity_weight: float,
     sparsity_target: float,
     training_weight: float,
+    training_target: float,
     learning_rate: float,
     batch_size: int,
     steps: int,
@@ -171,6 +172,7 @@ def phi_by_training(
     Args:
       key: of the batches, drawn with replacement.
       training_weight: a of the updates.
+      training_target: s of the updates.
       learning_rate: epsilon times lambda, of G.
       batch_size: examples a step.
       steps: how many.
@@ -181,7 +183,7 @@ def phi_by_training(
 
     def cost(gate, chosen):
         entropy = _cross_entropy(gate, features[chosen], labels[chosen], kernel, bias)
-        return entropy + training_weight * losses.sparsity(gate, sparsity_target)
+        return entropy + training_weight * losses.sparsity(gate, training_target)
 
     def step(index, carry):
         gate, state = carry

@@ -14,11 +14,11 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from lsg_jax import gates, models
+from lsg_jax import gates, models, schedule
 from lsg_jax.checkpoint import describe
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
-from lsg_jax.training import divergence, initialization, parallel, progress, saving, schedule, signals
+from lsg_jax.training import divergence, initialization, parallel, progress, saving, signals
 from lsg_jax.training.divergence import Diverged
 from lsg_jax.training.evaluation import evaluate
 from lsg_jax.training.folder import RunFolder, has_checkpoint, normalization
@@ -84,6 +84,8 @@ def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> lis
     configs = [dataclasses.replace(config, seed=number, run=alone) for number in numbers]
     paths = [folder / f"seed{number}" for number in numbers]
     if parallel.is_first():
+        if (folder / "config.json").exists():
+            raise ValueError(f"{folder} holds a run of one seed; choose another --output")
         trained = {path for path in folder.glob("seed*") if has_checkpoint(path)}
         if trained and (trained - set(paths) or not all(path.is_dir() for path in paths)):
             names = ", ".join(sorted(path.name for path in trained))

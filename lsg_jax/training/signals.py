@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,8 +25,14 @@ def agreed(received: list[int]) -> int:
 
 @contextmanager
 def collected() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; a second one of either dies as usual."""
+    """Collects SIGINT and SIGTERM instead of dying of them; a second one of either dies as usual.
+
+    Outside the main thread, which Python has all signals handled in, it collects none.
+    """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def receive(number: int, _: Any) -> None:
