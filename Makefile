@@ -96,7 +96,7 @@ results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.results --tables cifar10-learned convergence effects-scratch effects-finetune \
-		effects-weights effects-seeds ownership-digits-gates ownership-cifar10
+		effects-tuning effects-weights effects-seeds ownership-digits-gates ownership-cifar10
 
 reproduce-digits: .venv/installed
 	.venv/bin/python -m experiments.reproduce digits
