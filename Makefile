@@ -76,12 +76,12 @@ reproduce: .venv/installed
 
 # The tables and pictures of the README that come from those runs, which the repository holds: some minutes.
 results-cifar10: .venv/installed
-	.venv/bin/python -m experiments.summarize --name=cifar10 --by gate scheme -- results/runs/cifar10-none \
-		results/runs/cifar10-learned results/runs/cifar10-joint results/runs/cifar10-fixed
+	.venv/bin/python -m experiments.summarize --name=cifar10 --by gate scheme period -- results/runs/cifar10-none \
+		results/runs/cifar10-learned results/runs/cifar10-period6 results/runs/cifar10-joint results/runs/cifar10-fixed
 	.venv/bin/python -m experiments.convergence --run=results/runs/cifar10-joint \
 		--against=results/runs/cifar10-learned --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.ownership --output=results/ownership-cifar10.json results/runs/cifar10-learned \
-		results/runs/cifar10-joint* results/runs/finetune-learned results/runs/finetune-silence \
+		results/runs/cifar10-period6 results/runs/cifar10-joint* results/runs/finetune-learned results/runs/finetune-silence \
 		results/runs/finetune-complement results/runs/finetune-both results/runs/finetune-joint*
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-no-sparsity --output=results/figures
@@ -96,7 +96,8 @@ results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.results --tables cifar10-learned convergence effects-scratch effects-finetune \
-		effects-tuning effects-weights effects-seeds ownership-digits-gates ownership-cifar10
+		effects-tuning effects-weights effects-seeds ownership-digits-gates ownership-digits-gates-denser \
+		ownership-cifar10
 
 reproduce-digits: .venv/installed
 	.venv/bin/python -m experiments.reproduce digits
