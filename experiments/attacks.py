@@ -135,7 +135,8 @@ def _in_blocks(
 
 def _digest(attack: Callable[..., Attack], run: Run, block: tuple[np.ndarray, ...], start: int, budget: Any) -> str:
     """Returns a name for what an attack's result follows from: what is attacked, the programs, and their versions."""
-    digest = hashlib.sha256("".join(map(inspect.getsource, (attacks, Run, data.normalize))).encode())
+    sources = inspect.getsource(attacks), inspect.getsource(Run), inspect.getsource(data.normalize)
+    digest = hashlib.sha256("".join(sources).encode())
     for source in sorted(Path(models.__file__).parent.rglob("*")):
         if source.suffix in (".py", ".h", ".cc"):
             digest.update(source.read_bytes())
