@@ -36,7 +36,7 @@ test-matrix: .venv/installed-dev
 			--resolution $$resolution -e '.[dev]' && \
 		build/matrix/bin/python -m pytest -q -n auto --dist worksteal || exit; done; done
 
-# The tables and the picture of the README; repeat a target to resume it. On 2 cores: 15 minutes,
+# Tables of the findings and the picture of the README; repeat a target to resume it. On 2 cores: 15 minutes,
 results-digits: .venv/installed
 	for seed in 0 1 2 3 4; do for gate in learned none fixed; do \
 		.venv/bin/python -m experiments.digits --gate=$$gate --seed=$$seed \
@@ -57,11 +57,12 @@ results-schedules: .venv/installed
 
 # A plain network of as many epochs as a gated one has plain ones, on held-out images: 15 minutes.
 results-epochs: .venv/installed
-	for run in "none-9 --gate=none --epochs=9" "none-13 --gate=none --epochs=13" \
-		"learned-13 --gate=learned --gate-loss-weight=0.1 --epochs=13"; do set -- $$run; name=$$1; shift; \
+	for run in "none-9 --gate=none --epochs=9" "none --gate=none --epochs=13" \
+		"lambda=0.1 --gate=learned --gate-loss-weight=0.1 --epochs=13"; do set -- $$run; name=$$1; shift; \
 		.venv/bin/python -m experiments.cifar10 $$@ --holdout=5000 --train-examples=20000 $(CIFAR10) \
-			--output=runs/epochs-$$name || exit; done
-	.venv/bin/python -m experiments.summarize --name=epochs --by gate epochs -- runs/epochs-*
+			--output=runs/tuning-$$name || exit; done
+	.venv/bin/python -m experiments.summarize --name=epochs --by gate epochs -- runs/tuning-none-9 runs/tuning-none \
+		runs/tuning-lambda=0.1
 
 # Every run of the paper's claims with its report, in results/: days on 2 cores; stopped, it goes on where it was.
 # The two plans that start from a public ResNet-20 need it: make INIT=resnet20.safetensors reproduce
@@ -74,14 +75,14 @@ reproduce: .venv/installed
 		.venv/bin/python -m experiments.reproduce $$plan $$init $$data || exit; done
 	$(MAKE) results-digits results-schedules results-epochs results-cifar10
 
-# The tables and pictures of the README that come from those runs, which the repository holds: some minutes.
+# The tables and pictures of the README and the findings that come from those runs, which the repository holds: some minutes.
 results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.summarize --name=cifar10 --by gate scheme -- results/runs/cifar10-none \
 		results/runs/cifar10-learned results/runs/cifar10-joint results/runs/cifar10-fixed
 	.venv/bin/python -m experiments.convergence --run=results/runs/cifar10-joint \
 		--against=results/runs/cifar10-learned --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.ownership --output=results/ownership-cifar10.json results/runs/cifar10-learned \
-		results/runs/cifar10-joint* results/runs/finetune-learned results/runs/finetune-silence \
+		results/runs/cifar10-period6 results/runs/cifar10-joint* results/runs/finetune-learned results/runs/finetune-silence \
 		results/runs/finetune-complement results/runs/finetune-both results/runs/finetune-joint*
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-no-sparsity --output=results/figures
@@ -96,7 +97,8 @@ results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.results --tables cifar10-learned convergence effects-scratch effects-finetune \
-		effects-weights effects-seeds ownership-digits-gates ownership-cifar10
+		effects-tuning effects-weights effects-seeds ownership-digits-gates ownership-digits-gates-denser \
+		ownership-cifar10
 
 reproduce-digits: .venv/installed
 	.venv/bin/python -m experiments.reproduce digits

@@ -1,6 +1,7 @@
 """Table 3 for any run: the one-pixel and the local search attack."""
 
 import hashlib
+import inspect
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +16,7 @@ import numpy as np
 
 from experiments import claims, cli, paper
 from experiments.claims import Claim, Network, Picture
-from lsg_jax import Run, cache, models, plots
+from lsg_jax import Run, cache, data, models, plots
 from lsg_jax.analysis import attacks
 from lsg_jax.analysis.attacks import Attack
 from lsg_jax.analysis.classifier import correct
@@ -134,7 +135,8 @@ def _in_blocks(
 
 def _digest(attack: Callable[..., Attack], run: Run, block: tuple[np.ndarray, ...], start: int, budget: Any) -> str:
     """Returns a name for what an attack's result follows from: what is attacked, the programs, and their versions."""
-    digest = hashlib.sha256(Path(attacks.__file__).read_bytes())
+    sources = inspect.getsource(attacks), inspect.getsource(Run), inspect.getsource(data.normalize)
+    digest = hashlib.sha256("".join(sources).encode())
     for source in sorted(Path(models.__file__).parent.rglob("*")):
         if source.suffix in (".py", ".h", ".cc"):
             digest.update(source.read_bytes())

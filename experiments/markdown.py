@@ -24,9 +24,10 @@ def insert(page: str, name: str, content: str) -> str:
 
 
 def page_of(name: str, root: Path = Path()) -> Path:
-    """Returns which of the project's pages has the table ``name``. Raises ValueError where none has."""
+    """Returns which of the project's pages has the table ``name``. Raises ValueError where none has both marks."""
     for page in (root / each for each in PAGES):
-        if page.is_file() and f"<!-- {name} -->\n" in page.read_text():
+        if page.is_file() and f"<!-- {name} -->\n" in (text := page.read_text()):
+            insert(text, name, "")
             return page
     pages = " nor ".join(map(str, PAGES))
     raise ValueError(f"neither {pages} here has a part marked <!-- {name} -->; run this in the project's folder")

@@ -40,14 +40,16 @@ def count(options: Options) -> None:
     if len(different) > 1:
         raise ValueError(f"the runs differ in model or data set: {sorted(different)}; name like ones")
     ((model, dataset),) = different
+    targets, filters = {run.config.lsg.sparsity_target for run in runs}, int(runs[0].gate.shape[1])
+    unusual = "" if len(targets) > 1 or targets == {filters} else f", s = {targets.pop():g}"
     names = runs[0].class_names
     found = ownership.ownership_statistics(np.stack([run.gate for run in runs]), THRESHOLDS)
     numbers = {
         "version": stored.VERSIONS["ownership"],
         "command": shlex.join(["python", "-m", "experiments.ownership", *map(str, options.runs)]),
         "runs": list(map(str, options.runs)),
-        "measured": f"{len(runs)} learned gates of {model} on {dataset}",
-        "filters": int(runs[0].gate.shape[1]),
+        "measured": f"{len(runs)} learned gates of {model} on {dataset}{unusual}",
+        "filters": filters,
         "thresholds": {
             str(threshold): {
                 "a class alone": _spread(found.monopolised_mean[index].mean(), found.monopolised_std[index].mean()),

@@ -67,6 +67,7 @@ _FROM_A_CHECKPOINT = ("finetune", "weights")
 _SCRATCH = (
     Training("cifar10-none", 31, ("--gate=none",)),
     Training("cifar10-learned", 31, ("--gate=learned", _GENTLE), "cifar10-none", attack_images=attacks.IMAGES),
+    Training("cifar10-period6", 31, ("--gate=learned", _GENTLE, "--period=6"), "cifar10-none"),
     Training("cifar10-fixed", 31, ("--gate=fixed", _GENTLE), "cifar10-none"),
     Training("cifar10-joint", 31, (*_JOINT, _GENTLE), "cifar10-none"),
     Training("cifar10-joint-costs", 31, (*_JOINT, _GENTLE, *_COSTS), "cifar10-none"),

@@ -79,10 +79,11 @@ def _statistics(by: tuple[str, ...], values: tuple[Any, ...], chosen: list[dict[
 
 def table(summary: dict[str, Any]) -> str:
     """Returns the Markdown table of a summary."""
-    heads = [*summary["groups"][0]["by"], "runs", "epochs", *MEASURES.values()]
+    described = dict.fromkeys((*summary["groups"][0]["by"], "runs", "epochs"))
+    heads = [*described, *MEASURES.values()]
     rows = []
     for group in summary["groups"]:
-        cells = [*map(str, group["by"].values()), str(group["runs"]), str(group["epochs"])]
+        cells = [str((group | group["by"])[name]) for name in described]
         for measure in MEASURES:
             cell = f"{group[measure]['mean']:.4f}"
             if group[measure]["std"] is not None:

@@ -96,8 +96,7 @@ def _settings(network: Network) -> dict[str, Any]:
     config = network.run.config
     unset = dataclasses.replace(config, lsg=dataclasses.replace(config.lsg, sparsity_weight=None))
     default = unset.resolve(len(network.dataset.train.labels), *network.run.gate.shape)
-    shown = {"init": config.init and config.init.name}  # of a published run the name alone is kept
-    return config.settings() | shown | ({"sparsity-weight": None} if default == config else {})
+    return config.settings() | ({"sparsity-weight": None} if default == config else {})
 
 
 def _usual(name: str, values: list[Any]) -> Any:
