@@ -74,6 +74,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
                 "none, against some",
                 ("masking", mask, "recall left of these classes"),
                 _less,
+                over_images=True,
                 filters="filters removed",
             ),
             Row(

@@ -158,6 +158,10 @@ def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatc
     assert found["recall lost by 0"] == found["recall lost by these classes"] == pytest.approx(lost[0])
     zeros = dataset.test.labels == 0
     assert found["recall left of these classes"] == pytest.approx(np.mean(predicted[zeros] == 0))
+    other = numbers["none"]["without filters of 0"]["recall left of these classes"]
+    difference = found[claims.less("recall left of these classes")]
+    assert difference["mean"] == pytest.approx(found["recall left of these classes"] - other)
+    assert difference["low"] <= difference["mean"] <= difference["high"]
     assert found["most recall lost by another"] == pytest.approx(max(lost[1:]))
     assert "filters removed" in capsys.readouterr().out
 

@@ -21,6 +21,7 @@ class Masking(NamedTuple):
       confusion_after: f64[C, C], the same without the removed filters.
       recall_before: f64[C], the diagonal of ``confusion_before``.
       recall_after: f64[C], the diagonal of ``confusion_after``.
+      predicted_after: i64[N], the class that each image is given without the removed filters.
       masked_loss: the recall lost on the classes whose filters were removed, their mean; NaN where none has images.
       other_loss: the recall lost on the others, likewise.
     """
@@ -31,6 +32,7 @@ class Masking(NamedTuple):
     confusion_after: np.ndarray
     recall_before: np.ndarray
     recall_after: np.ndarray
+    predicted_after: np.ndarray
     masked_loss: float
     other_loss: float
 
@@ -79,15 +81,15 @@ def mask_classes(
     features, labels, kernel, bias, gate = check(features, labels, kernel, bias, gate)
     removed = related_filters(gate, classes, threshold)
     every = np.arange(len(gate))
-    before, after = (
-        confusion_matrix(labels, predict(kept, kernel, bias), labels=every, normalize="true")
-        for kept in (features, np.where(removed, 0, features))
-    )
+    predicted = [predict(kept, kernel, bias) for kept in (features, np.where(removed, 0, features))]
+    before, after = (confusion_matrix(labels, each, labels=every, normalize="true") for each in predicted)
     images = np.bincount(labels, minlength=len(gate))
     lost = before.diagonal() - after.diagonal()
     masked = np.isin(every, classes)
     masked_loss, other_loss = (_mean(lost[group & (images > 0)]) for group in (masked, ~masked))
-    return Masking(removed, images, before, after, before.diagonal(), after.diagonal(), masked_loss, other_loss)
+    return Masking(
+        removed, images, before, after, before.diagonal(), after.diagonal(), predicted[1], masked_loss, other_loss
+    )
 
 
 def _mean(values: np.ndarray) -> float:
