@@ -22,7 +22,7 @@ class Training(NamedTuple):
       name: of its folders in runs/ and in results/runs/.
       epochs: how long it is trained; 3 n + 1 of them end on two plain epochs after the last gated one.
       options: what else its command is given.
-      control: the name of the run that its report compares it with.
+      control: the name of the run that its report compares it with; without one the report is of it alone.
       start: the name of the run whose weights it starts from.
       cost: of an epoch, as a multiple of an epoch of ResNet-20.
       attack_images: how many images its report attacks both networks on.
@@ -251,7 +251,7 @@ def reproduce(options: Options) -> None:
     unreported = [
         training.name
         for training in plan.trainings
-        if training.control is not None and not _is_reported(training, copies / training.name / "report.json")
+        if plan.kept and not _is_reported(training, copies / training.name / "report.json")
     ]
     if plan.summary and summarized and not unreported:
         print(f"{summary} is there already; remove it to make it again")
@@ -269,9 +269,9 @@ def reproduce(options: Options) -> None:
         if not copy.exists():
             train()
             _command("publish", run, copy)
-        if training.control is not None and training.name in unreported:
-            attacked = f"--attack-images={training.attack_images}"
-            _command("report", copy, f"--against={copies / training.control}", attacked, *data)
+        if training.name in unreported:
+            against = [] if training.control is None else [f"--against={copies / training.control}"]
+            _command("report", copy, *against, f"--attack-images={training.attack_images}", *data)
         _command("results", f"--folder={options.results}")
     if plan.summary and not summarized:
         reading = data if plan.summary == "tradeoff" else []
@@ -286,7 +286,7 @@ def _is_reported(training: Training, report: Path) -> bool:
     except (OSError, ValueError):
         return False
     attacked = "attacks" in content["claims"] or not training.attack_images
-    return attacked and content["networks"][1:] == [training.control]
+    return attacked and content["networks"][1:] == ([] if training.control is None else [training.control])
 
 
 def _folders(plan: Plan, options: Options) -> list[Path]:

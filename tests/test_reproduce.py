@@ -41,7 +41,9 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     def command(name, *arguments):
         asked.append(name)
         if name == "report":  # its own tests are elsewhere
-            reported = {"version": stored.VERSIONS["report"], "networks": ["second", "first"], "claims": {}}
+            against = [Path(each).name for each in arguments[1:] if str(each).startswith("--against=")]
+            networks = [arguments[0].name, *against]
+            reported = {"version": stored.VERSIONS["report"], "networks": networks, "claims": {}}
             reported["trained"] = {name: {"model": "x", "gate": "none"} for name in reported["networks"]}
             (arguments[0] / "report.json").write_text(json.dumps(reported))
         elif name == "publish":
@@ -66,7 +68,9 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     monkeypatch.setattr(reproduce, "_command", command)
     options = Options("small", runs=tmp_path / "runs", results=tmp_path / "results")
     reproduce.reproduce(options)
-    assert asked == ["digits", "publish", "results", "digits", "publish", "report", "results", "tradeoff", "results"]
+    assert asked == ["digits", "publish", "report", "results"] * 2 + ["tradeoff", "results"]
+    for name, networks in (("first", ["first"]), ("second", ["second", "first"])):
+        assert stored.read(tmp_path / "results" / "runs" / name / "report.json")["networks"] == networks
     assert "an unknown time left" in capfd.readouterr().out
     for name in ("first", "second"):
         copy = load_run(tmp_path / "results" / "runs" / name)
