@@ -30,7 +30,7 @@ the control of the same seed; a claim is judged likewise, by the interval of wha
 the ratio times the control's). Of arms with one seed they give the difference alone."""
 _ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
 _UNEXPLAINED = "not explained yet"
-_RUN_HEADS = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values())
+_RUN_HEADS = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values(), "pictures")
 _Files = dict[Path, dict[str, Any] | ValueError]
 
 
@@ -242,6 +242,7 @@ def _run_cells(path: Path) -> list[str]:
         *(f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"]),
         *("; ".join(_settings(Config.from_json(config))), str(last["epoch"] + 1), str(config["seed"])),
         *(f"{last[name]:.4f}" for name in summarize.MEASURES),
+        f"[report](runs/{path.name}/report.html)" if (path / "report.html").is_file() else "",
     ]
 
 

@@ -29,6 +29,9 @@ def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path, 
     page = (tmp_path / "README.md").read_text()
     last = load_run(runs / "learned").history[-1]
     assert f"| {last['test_accuracy']:.4f} | {last['lsg_test_accuracy']:.4f} |" in page
+    ours, control = (line for line in page.splitlines() if line.startswith("| [") and "](runs/" in line)
+    assert ours.endswith(" | [report](runs/learned/report.html) |")
+    assert control.endswith(" |  |")
     measured = json.loads((tmp_path / "runs" / "learned" / "report.json").read_text())
     ours, control = (measured["claims"]["correlation"]["numbers"][name]["C_IC"] for name in ("learned", "none"))
     overview, *_, detail = (line for line in page.splitlines() if line.startswith("| C_IC is"))
