@@ -68,11 +68,8 @@ results-epochs: .venv/installed
 # The two plans that start from a public ResNet-20 need it: make INIT=resnet20.safetensors reproduce
 INIT ?=
 reproduce: .venv/installed
-	$(if $(INIT),.venv/bin/python -c "import lsg_jax; lsg_jax.import_torch('$(INIT)')")
-	for plan in cifar10 scratch tuning seeds digits-gates digits-gates-denser $(if $(INIT),finetune weights); do \
-		case $$plan in finetune|weights) init=--init=$(INIT);; *) init=;; esac; \
-		case $$plan in seeds|digits-gates*) data=;; *) data="$(CIFAR10)";; esac; \
-		.venv/bin/python -m experiments.reproduce $$plan $$init $$data || exit; done
+	.venv/bin/python -m experiments.reproduce cifar10 scratch tuning seeds digits-gates digits-gates-denser \
+		$(if $(INIT),finetune weights --init=$(INIT)) $(CIFAR10)
 	$(MAKE) results-digits results-schedules results-epochs results-cifar10
 
 # The tables and pictures of the README and the findings that come from those runs, which the repository holds: some minutes.

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from experiments import attacks, cli, stored
+from lsg_jax import import_torch
 from lsg_jax.config import Unset
 
 
@@ -24,7 +26,7 @@ class Training(NamedTuple):
       options: what else its command is given.
       control: the name of the run that its report compares it with; without one the report is of it alone.
       start: the name of the run whose weights it starts from.
-      cost: of an epoch, as a multiple of an epoch of ResNet-20.
+      cost: of an epoch, as a multiple of the plan's.
       attack_images: how many images its report attacks both networks on.
     """
 
@@ -47,10 +49,12 @@ class Plan(NamedTuple):
       kept: whether the results get a copy and a report of each run.
       summary: the command that looks at all of them at last: tradeoff (all are arms, and one is the control),
         ownership, or none.
+      cost: of an epoch of all its seeds, as a multiple of an epoch of one network on all of CIFAR-10.
     """
 
     command: str
     trainings: tuple[Training, ...]
+    cost: float = 1.0
     seeds: int = 1
     kept: bool = True
     summary: str | None = None
@@ -80,6 +84,7 @@ PLANS = {
             Training("digits-learned", 16, ("--gate=learned",), "digits-none", attack_images=10),
             Training("digits-fixed", 16, ("--gate=fixed",), "digits-none"),
         ),
+        cost=0.015,
     ),
     "cifar10": Plan(
         "cifar10",
@@ -135,16 +140,23 @@ PLANS = {
             Training("seeds-often", 61, ("--gate=learned", "--period=2")),
             Training("seeds-sharp", 61, ("--gate=learned", "--sparsity-weight=2")),
         ),
+        cost=0.04,
         seeds=6,
         kept=False,
         summary="tradeoff",
     ),
     "digits-gates": Plan(
-        "digits", (Training("digits-gates", 31, ("--gate=learned",)),), seeds=20, kept=False, summary="ownership"
+        "digits",
+        (Training("digits-gates", 31, ("--gate=learned",)),),
+        cost=0.23,
+        seeds=20,
+        kept=False,
+        summary="ownership",
     ),
     "digits-gates-denser": Plan(
         "digits",
         (Training("digits-gates-denser", 31, ("--gate=learned", _DENSER)),),
+        cost=0.23,
         seeds=20,
         kept=False,
         summary="ownership",
@@ -166,6 +178,7 @@ PLANS = {
                 ("period=6", ("--gate=learned", _GENTLE, "--period=6")),
             )
         ),
+        cost=0.4,
         kept=False,
         summary="tradeoff",
     ),
@@ -185,6 +198,7 @@ PLANS = {
                 ("joint-silence=1-complement=0.25", (*_JOINT, "--silence-weight=1", "--complement-weight=0.25")),
             )
         ),
+        cost=0.4,
         kept=False,
         summary="tradeoff",
     ),
@@ -195,10 +209,11 @@ PLANS = {
 class Options:
     """Which runs to make, and where."""
 
-    plan: tyro.conf.Positional[str]
-    """digits, seeds (digits, six of each arm), digits-gates and digits-gates-denser (twenty learned gates), cifar10
-    (from scratch), scratch (its arms of 31 epochs, compared), tuning (the gate's settings, on held-out training
-    images), or, from the weights of --init, finetune and weights (the costs' weights, on held-out training images)."""
+    plans: tyro.conf.Positional[tuple[str, ...]]
+    """One or more of: digits, seeds (digits, six of each arm), digits-gates and digits-gates-denser (twenty learned
+    gates), cifar10 (from scratch), scratch (its arms of 31 epochs, compared), tuning (the gate's settings, on held-out
+    training images), and, from the weights of --init, finetune and weights (the costs' weights, on held-out training
+    images)."""
     init: Unset[Path] = None
     """For finetune and weights: the PyTorch checkpoint of a ResNet-20 to start from."""
     data_dir: Unset[Path] = None
@@ -209,24 +224,37 @@ class Options:
     """The folder that gets runs/NAME, a small copy of each run with its report, and README.md."""
 
     def __post_init__(self) -> None:
-        if self.plan not in PLANS:
-            raise ValueError(f"unknown plan {self.plan!r}; choose one of: {', '.join(PLANS)}")
-        if (self.plan in _FROM_A_CHECKPOINT) != (self.init is not None):
-            plans = " and ".join(_FROM_A_CHECKPOINT)
-            raise ValueError(f"--init goes with the plans {plans}, and only with them; got {self.plan} and {self.init}")
+        for plan in self.plans:
+            if plan not in PLANS:
+                raise ValueError(f"unknown plan {plan!r}; choose one or more of: {', '.join(PLANS)}")
+        if not self.plans or len(set(self.plans)) < len(self.plans):
+            raise ValueError(f"name one plan or more, and none twice; got {' '.join(self.plans) or 'none'}")
+        if bool(set(_FROM_A_CHECKPOINT) & set(self.plans)) != (self.init is not None):
+            plans, got = " and ".join(_FROM_A_CHECKPOINT), " ".join(self.plans)
+            raise ValueError(f"--init goes with the plans {plans}, and only with them; got {got} and {self.init}")
 
 
-def progress(trainings: tuple[Training, ...], *folders: Path) -> str:
-    """Returns how far each run is, in whichever of the folders, and, by the epochs done, how long the rest takes."""
-    lines, left, work, seconds = [], 0.0, 0.0, 0.0
-    for training in trainings:
-        epochs = max((_lines(folder / training.name) for folder in folders), key=len)
-        lines.append(f"  {training.name:24s}{len(epochs):4d} of {training.epochs} epochs")
-        seconds += sum(epoch["seconds"] for epoch in epochs)
-        work += len(epochs) * training.cost
-        left += (training.epochs - len(epochs)) * training.cost
+def progress(plans: Mapping[str, Plan], *folders: Path) -> str:
+    """Returns which runs are done, how far the others are in whichever of the folders, and how long the rest takes."""
+    lines, told, left, work, seconds = [], set(), 0.0, 0.0, 0.0
+    for name, plan in plans.items():
+        done = [max((_lines(folder / each.name) for folder in folders), key=len) for each in plan.trainings]
+        whole = sum(len(epochs) >= training.epochs for training, epochs in zip(plan.trainings, done, strict=True))
+        lines.append(f"{name}: {whole} of {len(done)} runs trained")
+        for training, epochs in zip(plan.trainings, done, strict=True):
+            if training.name in told:
+                continue
+            told.add(training.name)
+            if len(epochs) < training.epochs:
+                lines.append(f"  {training.name:36s}{len(epochs):4d} of {training.epochs} epochs")
+            cost = plan.cost * training.cost
+            seconds += sum(epoch["seconds"] for epoch in epochs)
+            work += len(epochs) * cost
+            left += (training.epochs - len(epochs)) * cost
     if left:
-        lines.append(f"  about {seconds / work * left / 60:.0f} minutes left" if work else "  an unknown time left")
+        lines.append(
+            f"about {seconds / work * left / 60:.0f} minutes of training left" if work else "an unknown time left"
+        )
     return "\n".join(lines)
 
 
@@ -243,9 +271,16 @@ def _lines(run: Path) -> list[dict[str, Any]]:
 
 
 def reproduce(options: Options) -> None:
-    """Trains each run of the plan, copies it to the results, reports on it, and writes the page of results."""
-    plan = PLANS[options.plan]
-    copies, summary = options.results / "runs", options.results / f"{plan.summary}-{options.plan}.json"
+    """Trains each run of the plans, copies it to the results, reports on it, and writes the page of results."""
+    if options.init is not None:
+        import_torch(options.init)  # what is wrong with it is said now, not once its plan's turn has come
+    for name in options.plans:
+        _reproduce(name, options)
+
+
+def _reproduce(name: str, options: Options) -> None:
+    plan = PLANS[name]
+    copies, summary = options.results / "runs", options.results / f"{plan.summary}-{name}.json"
     runs = _folders(plan, options)
     summarized = plan.summary is None or _is_of(summary, runs)
     unreported = [
@@ -256,11 +291,13 @@ def reproduce(options: Options) -> None:
     if plan.summary and summarized and not unreported:
         print(f"{summary} is there already; remove it to make it again")
         return
-    data = [] if options.data_dir is None else [f"--data-dir={options.data_dir}"]
+    initial = options.init if name in _FROM_A_CHECKPOINT else None
+    from_tfds = plan.command == "cifar10" and options.data_dir is not None
+    data = [f"--data-dir={options.data_dir}"] if from_tfds else []
     for training in plan.trainings:
-        print(progress(plan.trainings, options.runs, copies), flush=True)
+        print(progress({each: PLANS[each] for each in options.plans}, options.runs, copies), flush=True)
         run, copy = options.runs / training.name, copies / training.name
-        start = options.init if training.start is None else copies / training.start
+        start = initial if training.start is None else copies / training.start
         settings = [*training.options, f"--epochs={training.epochs}", *([] if start is None else [f"--init={start}"])]
         train = partial(_command, plan.command, *settings, f"--seeds={plan.seeds}", *data, f"--output={run}")
         if not plan.kept:

@@ -165,9 +165,12 @@ COMMANDS = [
     ("summarize", "{tmp}/nothing --name=x", "there is no run folder"),
     ("summarize", "{tmp}/a_run {tmp}/a_run --name=x", "a run is named twice"),
     ("summarize", "{tmp}/a_run --name=x --by colour", "--by knows no setting 'colour'"),
-    ("reproduce", "everything", "choose one of: digits, cifar10, scratch, finetune, seeds, digits-gates, "),
+    ("reproduce", "everything", "choose one or more of: digits, cifar10, scratch, finetune, seeds, digits-gates, "),
     ("reproduce", "finetune", "--init goes with the plans finetune and weights, and only with them; got finetune and"),
     ("reproduce", "digits --init=w.th", "and only with them; got digits and w.th"),
+    ("reproduce", "digits digits", "name one plan or more, and none twice; got digits digits"),
+    ("reproduce", "", "name one plan or more, and none twice; got none"),
+    ("reproduce", "digits finetune --init=w.th", "w.th"),
 ]
 RNG = np.random.default_rng(0)
 FEATURES, LABELS = RNG.random((6, 4)).astype(np.float32), np.array([0, 1, 2, 0, 1, 2])
