@@ -67,13 +67,14 @@ def measure(networks: list[Network], count: int = IMAGES, budget: str = "short")
                 "95 % interval, to": rate.high,
                 "images": rate.total,
                 "median queries": float(np.median(found.queries)),
-                "mean pixels changed": float(np.mean(found.pixels[found.success])) if found.success.any() else 0.0,
+                "mean pixels changed": float(np.mean(found.pixels[found.success])) if found.success.any() else np.nan,
             }
             fooled = np.flatnonzero(found.success)[:SHOWN]
             if len(fooled):
                 after = network.run.logits(found.images[fooled]).argmax(1)
                 pictures[f"attacks-{network.name}-{name.replace(' ', '-')}"] = Picture(
-                    plots.attack_examples(
+                    partial(
+                        plots.attack_examples,
                         images[fooled],
                         np.asarray(found.images)[fooled],
                         [names[each] for each in labels[fooled]],
@@ -108,8 +109,9 @@ def _stated(budget: str) -> str:
     limit = "all candidates" if most is None else f"at most {most} candidates"
     return (
         f"One pixel: differential evolution with {one_pixel['population']} candidates and {one_pixel['generations']} "
-        f"generations (Su et al.: 400 and 100). Local search: {local_search['rounds']} rounds of {limit} (Narodytska "
-        "and Kasiviswanathan: 150, all)."
+        "generations (Su et al.: 400 and 100), which ends with the first candidate that is misclassified. Local "
+        f"search: {local_search['rounds']} rounds of {limit} (Narodytska and Kasiviswanathan: 150, all), with "
+        "a constant perturbation p = 1 where theirs varies."
     )
 
 
@@ -149,7 +151,7 @@ def _digest(attack: Callable[..., Attack], run: Run, block: tuple[np.ndarray, ..
 
 def _save(found: Attack, file: Path) -> None:
     with file.open("wb") as stream:  # savez adds an ending to the name of a file
-        np.savez(stream, allow_pickle=False, **found._asdict())
+        np.savez(stream, **found._asdict())
 
 
 def _read(file: Path) -> Attack | None:

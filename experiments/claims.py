@@ -18,7 +18,7 @@ from experiments import cli
 from lsg_jax import Run, data, load_run, metrics
 from lsg_jax.analysis import comparison
 from lsg_jax.cache import publish
-from lsg_jax.config import Config, Unset
+from lsg_jax.config import Unset
 from lsg_jax.data import Dataset
 from lsg_jax.metrics import Phi
 from lsg_jax.metrics.examples import group_means
@@ -28,12 +28,12 @@ class Picture(NamedTuple):
     """A figure of a claim.
 
     Attributes:
-      figure: the figure.
+      draw: returns the figure.
       caption: what to look for in it.
       arrays: what it shows, by title.
     """
 
-    figure: Figure
+    draw: Callable[[], Figure]
     caption: str
     arrays: dict[str, Any]
 
@@ -129,11 +129,14 @@ class Network:
         """Of the last convolution's filters, f64[K, K]."""
         return metrics.filter_correlation(np.asarray(self.run.last_kernel))
 
-    def phi_after(self, training: Config) -> Phi:
-        """Phi after the updates of G alone that a training has, or with a learned gate would have (Algorithm 1)."""
-        classes, filters = self.run.gate.shape
+    def phi_after(self, trained: "Network") -> Phi:
+        """Phi after as many updates of G alone as a network was trained by, or with a learned gate would have been.
+
+        Its training's settings are those of Algorithm 1.
+        """
+        training, (classes, filters) = trained.run.config, self.run.gate.shape
         lsg = training.lsg if training.gate == "learned" else replace(training.lsg, sparsity_weight=None)
-        examples = len(self.dataset.train.labels)
+        examples = len(trained.dataset.train.labels)
         config = replace(training, gate="learned", lsg=lsg).resolve(examples, classes, filters)
         return metrics.phi_by_training(
             *self._phi_arguments,
@@ -153,7 +156,7 @@ class Network:
         activation = group_means(self.features, self.labels == np.arange(kernel.shape[1])[:, None])
         starts = {  # the same for every network: its own gate, which not all have, would favour those
             "all-one": np.ones(kernel.T.shape),
-            "after its training's updates": np.asarray(self.phi_after(self.run.config).gate),
+            "after its training's updates": np.asarray(self.phi_after(self).gate),
             "each filter of the class it answers to most": activation == activation.max(axis=0),
             "each filter of the class whose logit it adds most to": kernel.T.max(axis=0) == kernel.T,
         }
@@ -229,11 +232,16 @@ def less(measure: str) -> str:
 
 
 def over_images(ours: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """Returns the mean difference of two networks on the same N images, with its 95 % interval; NaN does not count."""
-    differences = ours.astype(float) - other
-    counted = differences[~np.isnan(differences)]
-    found = comparison.interval(counted) if len(counted) else comparison.Interval(np.nan, np.nan, np.nan)
-    return found._asdict()
+    """Returns the mean difference of two networks on the same images, bool[N] or f[N], with its 95 % interval.
+
+    NaN does not count.
+    """
+    counted = ~(np.isnan(ours) | np.isnan(other))
+    if not counted.any():
+        return comparison.Interval(np.nan, np.nan, np.nan)._asdict()
+    if ours.dtype == bool:
+        return comparison.paired_interval(ours[counted], other[counted])._asdict()
+    return comparison.interval(ours[counted] - other[counted])._asdict()
 
 
 def to_json(content: Any, indent: int | None = 1) -> str:
@@ -271,7 +279,7 @@ def write(claim: Claim, folder: Path) -> None:
     content = to_json({"title": claim.title, "caption": claim.caption, "numbers": claim.numbers})
     publish(folder / f"{claim.name}.json", lambda file: file.write_text(content))
     for name, picture in claim.pictures.items():
-        cli.save_figure(picture.figure, folder / f"{name}.png")
+        cli.save_figure(picture.draw(), folder / f"{name}.png")
 
 
 def run(measure: Callable[[list[Network]], Claim], options: Options) -> None:

@@ -1,5 +1,6 @@
 """Figure 9 for any run: k-means of its pooled features, above its gate."""
 
+from functools import partial
 from typing import Any
 
 from experiments import claims
@@ -29,7 +30,7 @@ def measure(networks: list[Network]) -> Claim:
         numbers,
         {
             "clustering": Picture(
-                plots.cluster_centers(centers, networks[0].run.class_names),
+                partial(plots.cluster_centers, centers, networks[0].run.class_names),
                 "Each on its own colour scale; a network trained without a gate is shown with the gate solved for Phi. "
                 "Look for centres that are bright where the gate below them is.",
                 {name: {"cluster centres": found, "gate": gate} for name, (found, gate) in centers.items()},

@@ -1,5 +1,6 @@
 """Footnote 1 for any runs: how fast and how steadily they were trained, joint or alternating."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def measure(networks: list[Network]) -> Claim:
         numbers,
         {
             "convergence": Picture(
-                plots.compared_curves(histories),
+                partial(plots.compared_curves, histories),
                 "Look for the curve that rises first, and for teeth, which are gated epochs.",
                 {
                     name: {measure: np.array([line[measure] for line in history]) for measure in CURVES}

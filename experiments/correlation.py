@@ -1,6 +1,7 @@
 """Figure 7 and Table 2 for any run: how its filters correlate, and those of different classes among them (C_IC)."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def measure(networks: list[Network]) -> Claim:
         numbers | {"the paper's C_IC": paper.C_IC},
         {
             "correlation": Picture(
-                plots.correlation_matrices(matrices, networks[0].run.class_names),
+                partial(plots.correlation_matrices, matrices, networks[0].run.class_names),
                 "Filters in the order of the classes, whose blocks are framed; those of no single class come last. "
                 "Look for blocks along the diagonal that are brighter than the rest.",
                 {
@@ -57,7 +58,7 @@ def measure(networks: list[Network]) -> Claim:
                 },
             ),
             "correlation_curves": Picture(
-                plots.correlation_curves(THRESHOLDS, curves),
+                partial(plots.correlation_curves, THRESHOLDS, curves),
                 "The share of the matrix above each threshold (Figure 7 e). The lower, the fewer filters are alike.",
                 {"thresholds": THRESHOLDS, **curves},
             ),

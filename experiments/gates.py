@@ -1,5 +1,7 @@
 """Figure 3 for any run: its gate as a picture, beside another run's on the same colour scale."""
 
+from functools import partial
+
 import numpy as np
 
 from experiments import claims, cli
@@ -30,7 +32,7 @@ def measure(networks: list[Network]) -> Claim:
         numbers,
         {
             "gates": Picture(
-                plots.gate_matrices(titled, networks[0].run.class_names),
+                partial(plots.gate_matrices, titled, networks[0].run.class_names),
                 "Rows are classes, columns filters, one colour scale. With the sparsity term each filter is left to "
                 "one class or a few.",
                 titled,

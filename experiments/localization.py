@@ -1,5 +1,6 @@
 """Figure 6 for any run: class activation maps, and what share of an image they need."""
 
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -32,19 +33,17 @@ def measure(networks: list[Network]) -> Claim:
         found = _curves(network, images, maps, labels)
         curves[network.name] = found
         areas = {"deletion area": found.deletion_area, "insertion area": found.insertion_area}
-        whole = found.insertion[:, -1]
+        whole, mass = found.insertion[:, -1], localization.mass_area(_maps(network, first.images, first.labels))
         by_image[network.name] = {
             **areas,
             "probability of the whole image": whole,
             **{f"{name}, relative": comparison.linearized_ratio(area, whole) for name, area in areas.items()},
-            "area of 90 % of the map": localization.mass_area(maps),
+            "area of 90 % of the map": mass,
         }
         numbers[network.name] = {
             **{name: float(np.nanmean(values)) for name, values in by_image[network.name].items()},
-            "images": len(images),
-            "maps with nothing positive, left out of that area": int(
-                np.isnan(by_image[network.name]["area of 90 % of the map"]).sum()
-            ),
+            "images of the curves": len(images),
+            "maps with nothing positive, left out of that area": int(np.isnan(mass).sum()),
         }
     if len(networks) > 1:
         ours, theirs = by_image.values()
@@ -52,26 +51,32 @@ def measure(networks: list[Network]) -> Claim:
     return Claim(
         "localization",
         "Figure 6: class activation maps",
-        "Maps of the true class, enlarged bilinearly, each on its own scale. Of each class the example is the image "
+        "Maps of the true class (the paper's are of the prediction), enlarged "
+        "bilinearly, each on its own scale. Of each class the example is the image "
         "whose probability, averaged over the networks, is nearest the median among those that all classify correctly. "
         f"Beside them, over the first {len(images)} test images: the class's probability while pixels are removed in "
         "the order of the map and replaced by the mean pixel (deletion: less is better), or inserted (more is better). "
         "An area grows with the network's confidence, so that networks are compared by it relative to the probability "
-        "of the whole image. And the share of the image that holds 90 % of the map's positive part. Beside each the "
+        "of the whole image. And over all test images the share of the image that holds 90 % of the map's "
+        "positive part. Beside each the "
         "difference from the other network's on the same images, with its 95 % interval (of a ratio by the delta "
         "method).",
         numbers,
         {
             "localization": Picture(
-                plots.activation_maps(
-                    first.images[chosen], shown, certain, [names[label] for label in first.labels[chosen]]
+                partial(
+                    plots.activation_maps,
+                    first.images[chosen],
+                    shown,
+                    certain,
+                    [names[label] for label in first.labels[chosen]],
                 ),
                 "An example of each class beside its maps, with the probability of the class. Look for maps that lie "
                 "on the object and on nothing else.",
                 shown,
             ),
             "deletion_insertion": Picture(
-                plots.deletion_insertion_curves(curves),
+                partial(plots.deletion_insertion_curves, curves),
                 "Left, the sooner the curve falls the better does the map name the pixels that count; right, the "
                 "sooner it rises.",
                 {

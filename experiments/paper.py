@@ -7,8 +7,14 @@ TABLE1 = {
 C_IC = {"alexnet": {"STD": 0.1224, "LSG": 0.0684}, "resnet20": {"STD": 0.1648, "LSG": 0.1022}}
 ATTACKS = {"one pixel": {"STD": 0.14, "LSG": 0.02}, "local search": {"STD": 0.15, "LSG": 0.02}}
 # Later papers', ResNet-20 on CIFAR-10: a re-implementation's, and that of the authors themselves.
-MUTUAL_INFORMATION = {
-    "re-implementation": {"LSG": 0.1264, "STD": 0.0883},
-    "ECCV 2020": {"LSG": 0.1603, "STD": 0.1119},
+LATER: dict[str, dict[str, dict[str, float]]] = {
+    "re-implementation": {
+        "LSG": {"accuracy": 0.9177, "density": 0.1000, "mutual information score": 0.1264},
+        "STD": {"accuracy": 0.9194, "mutual information score": 0.0883},
+    },
+    "ECCV 2020": {
+        "LSG": {"accuracy": 0.9192, "density": 0.0788, "mutual information score": 0.1603},
+        "STD": {"accuracy": 0.9169, "mutual information score": 0.1119},
+    },
 }
 FILTERS_PER_CLASS = {"alexnet": 25}  # m of C_IC; 6 for the residual networks

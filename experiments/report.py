@@ -31,7 +31,7 @@ from experiments import (
     table1,
 )
 from experiments.claims import Claim, Network
-from lsg_jax import cache
+from lsg_jax import Run, cache
 from lsg_jax.config import Unset
 
 # All but the attacks, which take minutes.
@@ -117,8 +117,7 @@ def page(networks: list[Network], found: list[Claim]) -> str:
         for network in networks
     )
     commands = "".join(
-        f"<p><code>{html.escape(network.name)}: {html.escape(summarize.command(network.run.config))}</code></p>"
-        for network in networks
+        f"<p><code>{html.escape(network.name)}: {html.escape(_origin(network.run))}</code></p>" for network in networks
     )
     links = [("explorer", "Explore"), *((claim.name, claim.title.split(":")[0]) for claim in found)]
     return PAGE.format(
@@ -131,10 +130,14 @@ def page(networks: list[Network], found: list[Claim]) -> str:
     )
 
 
+def _origin(run: Run) -> str:
+    return "imported, trained elsewhere" if run.imported else summarize.command(run.config)
+
+
 def _section(claim: Claim) -> str:
     pictures = "".join(
         f'<figure><div class="scroll"><img alt="{html.escape(picture.caption)}" '
-        f'src="data:image/png;base64,{_png(picture.figure)}"></div><figcaption>{html.escape(picture.caption)} '
+        f'src="data:image/png;base64,{_png(picture.draw())}"></div><figcaption>{html.escape(picture.caption)} '
         f"{_download(f'{html.escape(name)}.json', picture.arrays, 'What it shows, as JSON')}</figcaption></figure>"
         for name, picture in claim.pictures.items()
     )

@@ -17,17 +17,18 @@ Written by `python -m experiments.results` from the files beside it. Each run is
 its `report.html` has the pictures. A claim is a difference between a network trained with a gate and its control, a
 plain network of the same budget, seed and data order. CIFAR-10 is a copy that had once been re-encoded as JPEG: figures
 compare with each other, not with those of the original images. A run and its control are one seed each, so that a small
-difference between them may be chance. Accuracy, the areas of activation maps and the attacks' success are judged by the
-95 % interval, in brackets, of the difference over the test images, which are the same for both: a claim holds or fails
-where it does so at both ends, and else they cannot tell. A ratio to a control's figure tells nothing where that is not
-above 0. The paper's figures are those of ResNet20 on CIFAR-10, and of AlexNet for its C_IC. 0.62 and 0.37 are ratios of
-the paper's figures for ResNet20 (AlexNet's C_IC has 0.56). Half a point of accuracy, a density of 0.12, 0.02 of recall,
-pairs above 0.1, 1.7 times the mutual information score and an accuracy of 0.05 without own filters are this project's
-choices, some stricter than the paper's figures. Insertion, deletion and the area of 90 % of a map are means over the
-first 1,000 test images; the attacks have the short budget of `experiments.attacks`, which they state. Of arms with
-several seeds the tables give mean, standard deviation, and in brackets Student's 95 % interval of the difference from
-the control of the same seed; a claim is judged likewise, by the interval of what it compares (for a ratio, of ours less
-the ratio times the control's). Of arms with one seed they give the difference alone."""
+difference between them may be chance. Where an interval stands in brackets, it is the 95 % interval of the difference
+from the control over the test images, which are the same for both (of shares Newcombe's, of means Student's): a claim
+holds or fails where it does so at both ends, and else they cannot tell. Of so many claims a few in a hundred would seem
+to hold or fail by chance alone. A ratio to a control's figure that is not above 0 tells nothing, unless ours is not
+even lower. The paper's figures are those of ResNet20 on CIFAR-10, and of AlexNet for its C_IC. 0.62 and 0.37 are ratios
+of the paper's figures for ResNet20 (AlexNet's C_IC has 0.56). Half a point of accuracy, a density of 0.12, 0.02 of
+recall, pairs above 0.1, 1.7 times the mutual information score and an accuracy of 0.05 without own filters are this
+project's choices, some stricter than the paper's figures. Insertion and deletion are means over the first 1,000 test
+images; the attacks have the short budget of `experiments.attacks`, which they state. Of arms with several seeds the
+tables give mean, standard deviation, and in brackets Student's 95 % interval of the difference from the control of the
+same seed; a claim is judged likewise, by the interval of what it compares (for a ratio, of ours less the ratio times
+the control's). Of arms with one seed they give the difference alone."""
 _ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
 _UNEXPLAINED = "not explained yet"
 _RUN_HEADS = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values(), "pictures")
@@ -197,21 +198,25 @@ def _claims_section(file: Path, report: dict[str, Any]) -> list[str]:
 
 
 def _failures(folder: Path, judged: dict[str, dict[str, str]], findings: list[verdicts.Finding]) -> list[str]:
-    """Returns the section that says, of each claim that does not hold, where, and what notes.json has to say of it."""
-    failed: dict[str, list[str]] = defaultdict(list)
-    for claim in dict.fromkeys(claim for each in judged.values() for claim in each):
-        failed[claim] += [run for run, each in judged.items() if each.get(claim) == "no"]
+    """Returns the section that says where a claim does not hold or cannot be told, and what notes.json says of it."""
+    told: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for measured, verdicts_of in judged.items():
+        for claim, verdict in verdicts_of.items():
+            told[claim][verdict].append(measured)
     for finding in findings:
-        failed[finding.claim] += [finding.measured] if finding.holds is False else []
+        told[finding.claim][verdicts.WORDS[finding.holds]].append(finding.measured)
+    unshown = [verdicts.WORDS[holds] for holds in (False, None)]
+    failed = {
+        claim: "; ".join(f"{verdict}: {', '.join(found[verdict])}" for verdict in unshown if found[verdict])
+        for claim, found in told.items()
+    }
     notes = folder / "notes.json"
     if not any(failed.values()) or not notes.is_file():
         return []
     explained = stored.json_object(notes)
-    lines = ["\n## Where a claim does not hold, and what was tried\n"]
+    lines = ["\n## Where a claim does not hold or cannot be told, and what was tried\n"]
     return lines + [
-        f"- **{claim}** ({', '.join(where)}): {explained.get(claim, _UNEXPLAINED)}"
-        for claim, where in failed.items()
-        if where
+        f"- **{claim}** ({where}). {explained.get(claim, _UNEXPLAINED)}" for claim, where in failed.items() if where
     ]
 
 

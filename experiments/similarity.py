@@ -1,5 +1,6 @@
 """Figure 5 for any run: how features of true positives and of false negatives resemble the rows of its gate."""
 
+from functools import partial
 from typing import Any
 
 from experiments import claims
@@ -42,7 +43,7 @@ def measure(networks: list[Network]) -> Claim:
         numbers,
         {
             "similarity": Picture(
-                plots.similarity_matrices(pictures, names),
+                partial(plots.similarity_matrices, pictures, names),
                 "One colour scale. Look for a diagonal among the true positives that is brighter than all else, and "
                 "for bright places off it among the false negatives: classes that share features.",
                 {title: each.matrix for title, each in pictures.items()},

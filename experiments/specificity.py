@@ -1,5 +1,6 @@
 """Beyond the paper, for any run: what is left of a class without its own filters, and with them alone."""
 
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -32,11 +33,12 @@ def measure(networks: list[Network]) -> Claim:
         "pooled activation that lies outside the images' own filters; the complement cost is the cross entropy, nats, "
         "between the uniform distribution and the prediction without the own filters, whose least, log C, says that "
         "they know nothing of the class. The mutual information score is the mean over filters of the largest mutual "
-        "information with a class, nats.",
-        found | {"later papers' mutual information scores": paper.MUTUAL_INFORMATION},
+        "information with a class, nats. What the costs that keep pulling are to reach, within half a point of the "
+        "plain network's accuracy: a score of at least 1.7 times the plain network's, and a third bar of at most 0.05.",
+        found | {"later papers": paper.LATER},
         {
             "specificity": Picture(
-                plots.grouped_bars(bars, "accuracy"),
+                partial(plots.grouped_bars, bars, "accuracy"),
                 "Look for a high bar with the own filters alone, and none without them.",
                 bars,
             )

@@ -14,8 +14,8 @@ def claims_table(report: dict[str, Any]) -> str:
         found = verdicts.found(row, report)
         values = [numbers[row.place[-1]] for numbers in found]
         cells = ["" if value is None else f"{value:.4f}" for value in values]
-        if row.over_images and values[0] is not None:
-            cells[0] += f" ({_range(found[0][claims.less(row.place[-1])])})"
+        if row.over_images:
+            cells[0] += _bracketed(found[0][claims.less(row.place[-1])])
         if row.filters is not None:
             counts = [numbers[row.filters] for numbers in found]
             cells = [f"{cell} ({count:.3g} filters)" for cell, count in zip(cells, counts, strict=True)]
@@ -43,15 +43,17 @@ def effects_table(content: dict[str, Any]) -> str:
     for arm, found in content["arms"].items():
         cells = []
         for claim in effects.values():
-            difference = "" if arm == "none" else f" ({_range(found[claim]['difference'])})"
+            difference = "" if arm == "none" else _bracketed(found[claim]["difference"])
             cells.append(f"{found[claim]['mean']['mean']:.4f}{difference}")
         rows.append((arm, *cells))
     return markdown.table(("arm", *effects), rows)
 
 
-def _range(difference: dict[str, float | None]) -> str:
+def _bracketed(difference: dict[str, float | None]) -> str:
     mean, low, high = (difference[end] for end in ("mean", "low", "high"))
-    return f"{mean:+.4f}" if low is None else f"{low:+.4f} to {high:+.4f}"
+    if mean is None:
+        return ""
+    return f" ({mean:+.4f})" if low is None else f" ({low:+.4f} to {high:+.4f})"
 
 
 def _arm_cell(found: dict[str, Any], judged: bool) -> str:
@@ -59,7 +61,7 @@ def _arm_cell(found: dict[str, Any], judged: bool) -> str:
     several = len(values) > 1
     spread = f" ± {np.std(values, ddof=1):.4f}" if several else ""
     verdict = f", {verdicts.WORDS[found['holds']]}" if judged and several else ""
-    difference = f" ({_range(found['difference'])})" if judged else ""
+    difference = _bracketed(found["difference"]) if judged else ""
     return f"{np.mean(values):.4f}{spread}{verdict}{difference}"
 
 

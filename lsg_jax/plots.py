@@ -80,7 +80,7 @@ def activation_maps(
       names: the classes, N.
     """
     rows, panels = -(-len(images) // 2), 1 + len(maps)
-    figure = Figure(figsize=(2.6 * panels + 1, 1.55 * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(2.6 * panels + 1, 1.75 * rows + 0.3), layout="constrained")
     gap = [1] * panels + [0.1] + [1] * panels
     grid = figure.subplots(rows, 2 * panels + 1, squeeze=False, width_ratios=gap)
     for axis in grid.ravel():
@@ -92,7 +92,7 @@ def activation_maps(
         for axis, (network, overlays) in zip(axes[example, 1:], maps.items(), strict=True):
             axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             picture = axis.imshow(overlays[example], cmap="viridis", vmin=0, vmax=1, alpha=0.6)
-            axis.set_title(f"{network}: {probabilities[network][example]:.2f}", fontsize=6)
+            axis.set_title(f"{network}\n{probabilities[network][example]:.2f}", fontsize=9)
     bar = figure.colorbar(picture, ax=list(grid.ravel()), fraction=0.03, aspect=40, ticks=[0, 1])
     bar.ax.set_yticklabels(["least", "most"], fontsize=8)
     bar.set_label("activation for the class, each map on its own scale", fontsize=8)
@@ -218,13 +218,15 @@ def similarity_matrices(similarities: dict[str, Similarity], class_names: Sequen
 def correlation_matrices(matrices: dict[str, tuple[np.ndarray, ClassOrder]], class_names: Sequence[str]) -> Figure:
     """Figure 7 (a) to (d): each titled correlation matrix f[K, K] in the order of the classes, whose blocks are framed.
 
-    The filters of no single class come last, as "none". One colour scale, from the least correlation to 1.
+    The filters of no single class come last, as "none". One colour scale, over the correlations of different filters:
+    the diagonal's 1, which would take most of it, has the brightest colour.
     """
     figure, axes = _square_panels(len(matrices))
-    least = min(correlation.min() for correlation, _ in matrices.values())
+    pairs = [correlation[~np.eye(len(correlation), dtype=bool)] for correlation, _ in matrices.values()]
+    least, most = min(map(np.min, pairs)), max(map(np.max, pairs))
     for axis, (title, (correlation, order)) in zip(axes, matrices.items(), strict=True):
         shown = correlation[np.ix_(order.filters, order.filters)]
-        picture = axis.imshow(shown, vmin=least, vmax=1, cmap="viridis", interpolation="nearest")
+        picture = axis.imshow(shown, vmin=least, vmax=most, cmap="viridis", interpolation="nearest")
         starts, held = np.cumsum(order.sizes) - order.sizes - 0.5, order.sizes > 0
         for start, size in zip(starts[:-1][held[:-1]], order.sizes[:-1][held[:-1]], strict=True):
             frame = Rectangle((start, start), size, size, fill=False, edgecolor="#d55e00", linewidth=1.4, clip_on=False)
@@ -235,7 +237,7 @@ def correlation_matrices(matrices: dict[str, tuple[np.ndarray, ClassOrder]], cla
         axis.set_title(title, fontsize=10)
         for label in (axis.set_xlabel, axis.set_ylabel):
             label("filters, by class")
-    figure.colorbar(picture, ax=axes, label="correlation of two filters", fraction=0.03)
+    figure.colorbar(picture, ax=axes, label="correlation of two filters", fraction=0.03, extend="max")
     return figure
 
 
