@@ -29,10 +29,11 @@ def read(name: str) -> dict[str, Any] | None:
     return json.loads(file.read_text()) if file.is_file() else None
 
 
-def revision() -> str:
-    """Returns the revision of the project, with a mark where files differ from it."""
-    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
-    return described.stdout.strip() or "unknown"
+def revision(*paths: str) -> str:
+    """Returns the revision of the project, with a mark where files differ from it, of all or of git's ``paths``."""
+    described = subprocess.run(["git", "describe", "--always"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *paths], capture_output=True).returncode
+    return f"{described}{'-dirty' if changed else ''}" if described else "unknown"
 
 
 def _machine() -> dict[str, Any]:

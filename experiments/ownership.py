@@ -40,8 +40,8 @@ def count(options: Options) -> None:
     if len(different) > 1:
         raise ValueError(f"the runs differ in model or data set: {sorted(different)}; name like ones")
     ((model, dataset),) = different
-    targets, filters = {run.config.lsg.sparsity_target for run in runs}, int(runs[0].gate.shape[1])
-    unusual = "" if len(targets) > 1 or targets == {filters} else f", s = {targets.pop():g}"
+    targets, filters = sorted({f"{run.config.lsg.sparsity_target:g}" for run in runs}), int(runs[0].gate.shape[1])
+    unusual = "" if targets == [f"{filters:g}"] else f", s = {', '.join(targets)}"
     names = runs[0].class_names
     found = ownership.ownership_statistics(np.stack([run.gate for run in runs]), THRESHOLDS)
     numbers = {

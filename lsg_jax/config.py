@@ -226,11 +226,15 @@ class Config:
 
     def path(self, epoch: int) -> str:
         """Returns the path an epoch takes: 'std', 'lsg' or 'joint'."""
-        return schedule.path(epoch, gate=self.gate, scheme=self.scheme, period=self.lsg.period, phase=self.lsg.phase)
+        return schedule.path(epoch, **self._turns)
 
     def gated_epochs(self) -> int:
         """Returns how many epochs the gate takes part in; where G is learned they update it."""
-        return sum(self.path(epoch) != "std" for epoch in range(self.optimizer.epochs))
+        return schedule.gated_epochs(self.optimizer.epochs, **self._turns)
+
+    @property
+    def _turns(self) -> dict[str, Any]:
+        return {"gate": self.gate, "scheme": self.scheme, "period": self.lsg.period, "phase": self.lsg.phase}
 
     def to_json(self) -> dict[str, Any]:
         """Returns nested dictionaries of plain values; ``from_json`` is the inverse."""

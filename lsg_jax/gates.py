@@ -81,9 +81,9 @@ def project(gate: jax.Array) -> jax.Array:
 def projection() -> optax.GradientTransformation:
     """An optax transform whose updates move each gate onto its projection (Algorithm 1, lines 7 and 8).
 
-    ``apply_updates`` then yields ``project(gate + updates)`` to one rounding, and its 0 and 1 exactly. A degenerate
-    column, one that the update leaves with no positive entry, keeps its previous value. One with an entry that is not
-    finite becomes NaN, so that it is noticed.
+    ``apply_updates`` then yields ``project(gate + updates)`` to one rounding and, of a gate in [0, 1], its 0 and 1
+    exactly. A degenerate column, one that the update leaves with no positive entry, keeps its previous value. One with
+    an entry that is not finite becomes NaN, so that it is noticed.
 
     It should be the last transformation of a chain, and its ``update`` needs ``params``.
     """

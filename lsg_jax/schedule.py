@@ -19,6 +19,13 @@ def path(epoch: int, *, gate: str, scheme: str, period: int, phase: int) -> str:
     return "lsg" if epoch % period == phase else "std"
 
 
+def gated_epochs(epochs: int, *, gate: str, scheme: str, period: int, phase: int) -> int:
+    """Returns how many of ``epochs`` have another path than 'std'."""
+    if gate == "none":
+        return 0
+    return epochs if scheme == "joint" else len(range(phase, epochs, period))
+
+
 def sparsity_weight(gated_steps: int, gate_learning_rate: float, gate_loss_weight: float) -> float:
     """Returns the a that makes the gate sparse within ``gated_steps``.
 

@@ -298,6 +298,7 @@ def success_rate(success: np.ndarray) -> Rate:
 
 
 def _attack_each(attack, images, labels, key):
+    """Attacks image after image in one program: an image's candidates are a batch, and each search ends by itself."""
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(images)))
     found, success, queries = lax.map(lambda example: attack(*example), (images, labels, keys))
     return Attack(found, success, queries, jnp.sum(jnp.any(found != images, axis=-1), axis=(1, 2)))

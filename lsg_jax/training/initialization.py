@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 
 from lsg_jax import cache, gates, losses, models, pretrained
 from lsg_jax.checkpoint import Run, load_run
@@ -72,7 +73,7 @@ def initial_state(
         dataset.train.images.shape[1:],
         gate,
         states.theta_optimizer(learning_rate, config.optimizer.momentum, config.optimizer.weight_decay),
-        states.learned_gate_optimizer(lsg.gate_learning_rate) if config.gate == "learned" else states.frozen(),
+        states.learned_gate_optimizer(lsg.gate_learning_rate) if config.gate == "learned" else optax.set_to_zero(),
         losses.Weights(
             lsg.gate_loss_weight, lsg.sparsity_weight, lsg.sparsity_target, lsg.silence_weight, lsg.complement_weight
         ),

@@ -79,8 +79,3 @@ def create(
         gate_optimizer=gate_optimizer,
         weights=weights,
     )
-
-
-def frozen() -> optax.GradientTransformation:
-    """Returns the optimizer of a gate that never moves (any but ``learned``)."""
-    return optax.set_to_zero()

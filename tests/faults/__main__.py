@@ -38,7 +38,7 @@ def main() -> None:
     options = cli.parse(Options, __doc__ or "")
     if unknown := set(options.only) - set(FAULTS):
         raise ValueError(f"unknown --only {sorted(unknown)[0]!r}; choose among: {', '.join(FAULTS)}")
-    revision = results.revision().removesuffix("-dirty")  # which the harness's own files make it
+    revision = results.revision(*(f":!{each}" for each in (RESULTS, PAGE)))
     mine = [name for name in FAULTS if os.geteuid() == 0 or "root only" not in name]
     for name in options.only or mine:
         found = read().get(name, {"tries": 0, "survived": 0, "failures": [], "revisions": []})

@@ -29,6 +29,7 @@ from tests.small_cifar10 import prepare
 
 PROJECT = Path(__file__).parents[2]
 OPTIONS = ("--model=tiny", "--epochs=7", "--train-examples=320", "--batch-size=64", "--checkpoint-every=1")
+WRITTEN = "checkpoints/*.orbax-checkpoint-tmp"  # a checkpoint that is not whole yet
 GRACE = 30.0  # seconds between a preemption's warning and its end
 # python -c LIMITED BYTES COMMAND...: runs the command, which can write no file beyond that size.
 LIMITED = """
@@ -105,9 +106,10 @@ def killed(rng: np.random.Generator, folder: Path, after: float = 0.0, env: dict
 
 def killed_while_saving(rng: np.random.Generator, folder: Path) -> None:
     """Runs the command until a random moment of, or right after, the writing of one of its checkpoints."""
+    left = set(folder.glob(WRITTEN))  # by one that was killed before
     process = start(folder)
     time.sleep(rng.uniform(0.4, 1) * whole().seconds)
-    while process.poll() is None and not any(folder.glob("checkpoints/*.orbax-checkpoint-tmp")):
+    while process.poll() is None and set(folder.glob(WRITTEN)) <= left:
         time.sleep(0.001)
     time.sleep(rng.uniform(0, 0.1))  # seconds; it takes half of that
     process.kill()
@@ -147,7 +149,7 @@ def assert_as_if_nothing_had_been(folder: Path) -> None:
 
 
 def kill(rng: np.random.Generator, folder: Path) -> None:
-    """SIGKILL, up to three times in one run, of which about half while a checkpoint is written."""
+    """SIGKILL, up to three times in one run, of which about half are aimed at the writing of a checkpoint."""
     for _ in range(rng.integers(1, 4)):
         end = killed_while_saving if rng.random() < 0.5 else killed
         end(rng, folder)
@@ -361,10 +363,10 @@ def data_cache(how: Callable[[np.random.Generator, Path], None], rng: np.random.
 def two_hosts(rng: np.random.Generator, folder: Path) -> None:
     """One of two processes dies: the other ends with a clear error, and both resume. One process: the same curve."""
     settings = ("--epochs=40", "--checkpoint-every=2")
-    one, started = start(folder / "one", *settings, env=os.environ | {"JAX_NUM_CPU_DEVICES": "4"}), time.monotonic()
+    one, began = start(folder / "one", *settings, env=os.environ | {"JAX_NUM_CPU_DEVICES": "4"}), time.monotonic()
     _, said = one.communicate(timeout=300)
     assert one.returncode == 0, said
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - began
 
     def begin() -> list[subprocess.Popen[str]]:
         joined = (f"--coordinator={address()}", "--processes=2")
