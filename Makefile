@@ -64,10 +64,12 @@ results-epochs: .venv/installed
 	.venv/bin/python -m experiments.summarize --name=epochs --by gate epochs -- runs/tuning-none-9 runs/tuning-none \
 		runs/tuning-lambda=0.1
 
-# Every run of the paper's claims with its report, in results/: days on 2 cores; stopped, it goes on where it was.
+# Every run of the paper's claims with its report, in results/: days on 2 cores; stopped, it goes on where it was. What
+# results/ holds already is done: remove its runs/, tradeoff-*.json and ownership-*.json to do all from nothing.
 # The two plans that start from a public ResNet-20 need it: make INIT=resnet20.safetensors reproduce
 INIT ?=
 reproduce: .venv/installed
+	@$(if $(INIT),,echo "without INIT=CHECKPOINT the plans that start from a public ResNet-20 are left out")
 	.venv/bin/python -m experiments.reproduce cifar10 scratch tuning seeds digits-gates digits-gates-denser \
 		$(if $(INIT),finetune weights --init=$(INIT)) $(CIFAR10)
 	$(MAKE) results-digits results-schedules results-epochs results-cifar10
@@ -79,8 +81,8 @@ results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.convergence --run=results/runs/cifar10-joint \
 		--against=results/runs/cifar10-learned --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.ownership --output=results/ownership-cifar10.json results/runs/cifar10-learned \
-		results/runs/cifar10-period6 results/runs/cifar10-joint* results/runs/finetune-learned results/runs/finetune-silence \
-		results/runs/finetune-complement results/runs/finetune-both results/runs/finetune-joint*
+		results/runs/cifar10-period6 results/runs/cifar10-joint* \
+		$(filter-out results/runs/finetune-none%,$(wildcard results/runs/finetune-*))
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-no-sparsity --output=results/figures
 	for claim in masking localization; do \
@@ -93,9 +95,9 @@ results-cifar10: .venv/installed
 		--against=results/runs/alexnet-none --output=results/figures/alexnet $(CIFAR10)
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
-	.venv/bin/python -m experiments.results --tables cifar10-learned convergence effects-scratch effects-finetune \
-		effects-tuning effects-weights effects-seeds ownership-digits-gates ownership-digits-gates-denser \
-		ownership-cifar10
+	.venv/bin/python -m experiments.results --tables cifar10-learned convergence ownership-cifar10 \
+		$(foreach plan,scratch finetune tuning weights seeds,$(if $(wildcard results/tradeoff-$(plan).json),effects-$(plan))) \
+		$(foreach plan,digits-gates digits-gates-denser,$(if $(wildcard results/ownership-$(plan).json),ownership-$(plan)))
 
 reproduce-digits: .venv/installed
 	.venv/bin/python -m experiments.reproduce digits

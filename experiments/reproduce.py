@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from experiments import attacks, cli, stored
-from lsg_jax import import_torch
+from lsg_jax import import_torch, save_run
 from lsg_jax.config import Unset
 
 
@@ -273,9 +273,23 @@ def _lines(run: Path) -> list[dict[str, Any]]:
 def reproduce(options: Options) -> None:
     """Trains each run of the plans, copies it to the results, reports on it, and writes the page of results."""
     if options.init is not None:
-        import_torch(options.init)  # what is wrong with it is said now, not once its plan's turn has come
+        _import(options.init, options)
     for name in options.plans:
         _reproduce(name, options)
+
+
+def _import(checkpoint: Path, options: Options) -> None:
+    """Gives the results the network that plans start from, with its report; what is wrong with it is said first."""
+    start, copy = import_torch(checkpoint), options.results / "runs" / checkpoint.stem
+    if not copy.exists():
+        save_run(start, copy)
+    if not _is_reported(copy / "report.json", None):
+        _command("report", copy, "--attack-images=0", *_data("cifar10", options))
+
+
+def _data(command: str, options: Options) -> list[str]:
+    from_tfds = command == "cifar10" and options.data_dir is not None
+    return [f"--data-dir={options.data_dir}"] if from_tfds else []
 
 
 def _reproduce(name: str, options: Options) -> None:
@@ -286,14 +300,14 @@ def _reproduce(name: str, options: Options) -> None:
     unreported = [
         training.name
         for training in plan.trainings
-        if plan.kept and not _is_reported(training, copies / training.name / "report.json")
+        if plan.kept
+        and not _is_reported(copies / training.name / "report.json", training.control, training.attack_images > 0)
     ]
     if plan.summary and summarized and not unreported:
         print(f"{summary} is there already; remove it to make it again")
         return
     initial = options.init if name in _FROM_A_CHECKPOINT else None
-    from_tfds = plan.command == "cifar10" and options.data_dir is not None
-    data = [f"--data-dir={options.data_dir}"] if from_tfds else []
+    data = _data(plan.command, options)
     for training in plan.trainings:
         print(progress({each: PLANS[each] for each in options.plans}, options.runs, copies), flush=True)
         run, copy = options.runs / training.name, copies / training.name
@@ -316,14 +330,14 @@ def _reproduce(name: str, options: Options) -> None:
         _command("results", f"--folder={options.results}")
 
 
-def _is_reported(training: Training, report: Path) -> bool:
-    """Tells whether there is a report of this version with all that the plan asks for."""
+def _is_reported(report: Path, control: str | None, attacked: bool = False) -> bool:
+    """Tells whether there is a report of this version against that control, with attacks where they are asked for."""
     try:
         content = stored.read(report)
     except (OSError, ValueError):
         return False
-    attacked = "attacks" in content["claims"] or not training.attack_images
-    return attacked and content["networks"][1:] == ([] if training.control is None else [training.control])
+    others = [] if control is None else [control]
+    return content["networks"][1:] == others and ("attacks" in content["claims"] or not attacked)
 
 
 def _folders(plan: Plan, options: Options) -> list[Path]:

@@ -1,5 +1,6 @@
 """The plans of experiments.reproduce: from nothing, resumed, and with wrong options."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -107,6 +108,20 @@ def test_a_plan_of_several_seeds_trains_them_together_and_keeps_the_comparison(s
     assert list(asked[2][1:5]) == runs
 
 
+def test_the_network_that_plans_start_from_is_among_the_results(runs, small_plan, tmp_path, monkeypatch):
+    asked = []
+    public = dataclasses.replace(load_run(runs / "none"), history=[], environment={})
+    monkeypatch.setattr(reproduce, "import_torch", {tmp_path / "public.safetensors": public}.get)
+    monkeypatch.setattr(reproduce, "_command", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(reproduce, "_FROM_A_CHECKPOINT", ("small",))
+    options = Options(("small",), tmp_path / "public.safetensors", runs=tmp_path / "runs", results=tmp_path / "results")
+    reproduce.reproduce(options)
+    copy = tmp_path / "results" / "runs" / "public"
+    assert load_run(copy).imported
+    assert asked[0] == ("report", copy, "--attack-images=0")
+    assert f"--init={tmp_path / 'public.safetensors'}" in asked[1]
+
+
 def test_twenty_gates_are_counted_in(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(reproduce, "_command", lambda *arguments: asked.append(arguments))
@@ -176,8 +191,8 @@ def test_the_committed_page_of_results_is_what_the_files_say():
         pytest.skip("no runs are committed")
     assert (folder / "README.md").read_text() == results.page(folder)
     assert results._UNEXPLAINED not in results.page(folder)
-    makefile = folder.with_name("Makefile").read_text()
-    shown = re.search(r"experiments.results --tables ((.*\\\n)*.*)", makefile)[1].replace("\\", "").split()
+    commands = subprocess.check_output(["make", "--dry-run", "results-cifar10"], cwd=folder.parent, text=True)
+    shown = re.search(r"experiments.results --tables ((.*\\\n)*.*)", commands)[1].replace("\\", "").split()
     assert {"cifar10-learned", "effects-finetune"} <= set(shown)
     for name in shown:
         page = markdown.page_of(name, folder.parent).read_text()
