@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from experiments import claims, cli, paper
-from experiments.claims import Claim, Network, Picture
+from experiments.claims import Claim, Picture
+from experiments.network import Network, check_agreed
 from lsg_jax import Run, cache, data, models, plots
 from lsg_jax.analysis import attacks
 from lsg_jax.analysis.attacks import Attack
@@ -51,7 +52,7 @@ def measure(networks: list[Network], count: int = IMAGES, budget: str = "short")
     """Returns both attacks' success on the first ``count`` test images that all networks classify correctly."""
     first = networks[0]
     chosen = correct(first.labels, *(network.logits for network in networks))[:count]
-    claims.check_agreed(chosen, networks)
+    check_agreed(chosen, networks)
     images, labels, names = first.images[chosen], first.labels[chosen], first.run.class_names
     numbers: dict[str, Any] = {network.name: {} for network in networks}
     pictures = {}

@@ -1,27 +1,20 @@
-"""What the commands of the paper's claims share: the network under study, what a claim is, and how one is written."""
+"""What the commands of the paper's claims share: what a claim is, and how one is written."""
 
 import json
 import math
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import cli
-from lsg_jax import Run, data, load_run, metrics
+from experiments.network import Network, open_networks
 from lsg_jax.analysis import comparison
 from lsg_jax.cache import publish
 from lsg_jax.config import Unset
-from lsg_jax.data import Dataset
-from lsg_jax.metrics import Phi
-from lsg_jax.metrics.examples import group_means
 
 
 class Picture(NamedTuple):
@@ -68,162 +61,6 @@ class Options:
     """The TFDS data directory to read from (default: the one it was trained from)."""
     output: Unset[Path] = None
     """The folder for the pictures and the numbers (default: figures/ in the run folder)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
-    """A trained network and what it makes of the test set, each part computed when it is first needed.
-
-    Attributes:
-      name: that of the run folder.
-      run: the run.
-      load: returns what it was trained on, and the test set that its own metrics were measured on.
-    """
-
-    name: str
-    run: Run = field(repr=False)
-    load: Callable[[], Dataset] = field(repr=False)
-
-    @cached_property
-    def dataset(self) -> Dataset:
-        """What ``load`` returns. Raises ValueError where the network was not made for images and classes like those."""
-        dataset = self.load()
-        made_for = self.run.image_shape, len(self.run.class_names)
-        found = dataset.test.images.shape[1:], len(dataset.class_names)
-        if made_for != found:
-            raise ValueError(
-                f"{self.name} is a network for images {list(made_for[0])} of {made_for[1]} classes, and "
-                f"{self.run.config.data.dataset} has images {list(found[0])} of {found[1]}"
-            )
-        return dataset
-
-    @property
-    def images(self) -> np.ndarray:
-        """The test set's, uint8[N, H, W, channels]."""
-        return self.dataset.test.images
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The test set's, i32[N]."""
-        return self.dataset.test.labels
-
-    @cached_property
-    def features(self) -> np.ndarray:
-        """Pooled features, f32[N, K]."""
-        return self.run.features(self.images)
-
-    @cached_property
-    def linear(self) -> tuple[np.ndarray, np.ndarray]:
-        """The classifier's kernel f32[K, C] and bias f32[C]."""
-        classifier = self.run.params["classifier"]
-        return np.asarray(classifier["kernel"]), np.asarray(classifier["bias"])
-
-    @cached_property
-    def logits(self) -> np.ndarray:
-        """Of the STD path, f32[N, C]."""
-        kernel, bias = self.linear
-        return self.features @ kernel + bias
-
-    @cached_property
-    def correlation(self) -> np.ndarray:
-        """Of the last convolution's filters, f64[K, K]."""
-        return metrics.filter_correlation(np.asarray(self.run.last_kernel))
-
-    def phi_after(self, trained: "Network") -> Phi:
-        """Phi after as many updates of G alone as a network was trained by, or with a learned gate would have been.
-
-        Its training's settings are those of Algorithm 1.
-        """
-        training, (classes, filters) = trained.run.config, self.run.gate.shape
-        lsg = training.lsg if training.gate == "learned" else replace(training.lsg, sparsity_weight=None)
-        examples = len(trained.dataset.train.labels)
-        config = replace(training, gate="learned", lsg=lsg).resolve(examples, classes, filters)
-        return metrics.phi_by_training(
-            *self._phi_arguments,
-            jax.random.key(0),
-            **self._density_form,
-            training_weight=config.lsg.sparsity_weight,
-            training_target=config.lsg.sparsity_target,
-            learning_rate=config.lsg.gate_learning_rate * config.lsg.gate_loss_weight,
-            batch_size=config.optimizer.batch_size,
-            steps=max(1, config.gated_epochs() * (examples // config.optimizer.batch_size)),
-        )
-
-    @cached_property
-    def stationary(self) -> dict[str, Phi]:
-        """Stationary points of Phi in density form on the test set, by the G that the search started from."""
-        kernel, _ = self.linear
-        activation = group_means(self.features, self.labels == np.arange(kernel.shape[1])[:, None])
-        starts = {  # the same for every network: its own gate, which not all have, would favour those
-            "all-one": np.ones(kernel.T.shape),
-            "after its training's updates": np.asarray(self.phi_after(self).gate),
-            "each filter of the class it answers to most": activation == activation.max(axis=0),
-            "each filter of the class whose logit it adds most to": kernel.T.max(axis=0) == kernel.T,
-        }
-        return {
-            name: metrics.phi(*self._phi_arguments, **self._density_form, gate=jnp.asarray(start, jnp.float32))
-            for name, start in starts.items()
-        }
-
-    @cached_property
-    def solved(self) -> Phi:
-        """The lowest of the stationary points."""
-        return min(self.stationary.values(), key=lambda found: float(found.value))
-
-    @property
-    def _phi_arguments(self) -> tuple[jax.Array, ...]:
-        return tuple(map(jnp.asarray, (self.features, self.labels, *self.linear)))
-
-    @property
-    def _density_form(self) -> dict[str, float]:
-        """Of Phi: a = 1 and s = 1 / C, so that it is CE + | density - 1 / C |."""
-        classes, filters = self.run.gate.shape
-        return {"sparsity_weight": 1 / (classes * filters), "sparsity_target": float(filters)}
-
-    @cached_property
-    def gate(self) -> np.ndarray:
-        """G, f32[C, K]: the one the network was trained with or, where it had none, the one that is solved for Phi."""
-        return np.asarray(self.solved.gate if self.run.config.gate == "none" else self.run.gate)
-
-
-def open_networks(run: Path, against: Path | None, data_dir: Path | None) -> list[Network]:
-    """Opens the run and, where there is one, the run it is compared with, on the same test set."""
-    paths = [run] if against is None else [run, against]
-    opened = [load_run(path) for path in paths]
-    settings = opened[0].config.data
-    for other in opened[1:]:
-        same = other.config.data.dataset == settings.dataset and other.config.data.holdout == settings.holdout
-        if not same or other.class_names != opened[0].class_names:
-            raise ValueError(f"{run} and {against} were measured on different images; choose one data set")
-    if len({len(each.history) for each in opened}) > 1:
-        done = " and ".join(f"{path} {len(each.history)}" for path, each in zip(paths, opened, strict=True))
-        print(f"note: they were not trained for as long: {done} epochs", file=sys.stderr)
-    folder = data_dir or settings.data_dir
-    load = cache(partial(data.load, settings.dataset, folder, holdout=settings.holdout))
-    return [
-        Network(name, each, partial(load, each.config.data.train_examples))
-        for name, each in zip(_names(paths), opened, strict=True)
-    ]
-
-
-def _names(paths: list[Path]) -> list[str]:
-    """Returns the names of run folders, and where they are the same those of the folders that they are in too."""
-    resolved = [path.resolve() for path in paths]
-    if len(set(resolved)) < len(resolved):
-        raise ValueError(f"{paths[0]} cannot be compared with itself")
-    names = [path.name for path in resolved]
-    parts = 1
-    while len(set(names)) < len(names):
-        parts += 1
-        names = ["-".join(path.parts[-parts:]) for path in resolved]
-    return names
-
-
-def check_agreed(images: np.ndarray, networks: list[Network]) -> None:
-    """Raises ValueError where there are no ``images`` that all networks classify correctly."""
-    if not len(images):
-        names = " and ".join(network.name for network in networks)
-        raise ValueError(f"no test image is classified correctly by {names}")
 
 
 def less(measure: str) -> str:

@@ -4,7 +4,8 @@ from functools import partial
 from typing import Any
 
 from experiments import claims
-from experiments.claims import Claim, Network, Picture
+from experiments.claims import Claim, Picture
+from experiments.network import Network
 from lsg_jax import plots
 from lsg_jax.analysis import clustering
 from lsg_jax.analysis.clustering import Clusters

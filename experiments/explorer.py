@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from experiments import cli
-from experiments.claims import Network
+from experiments.network import Network
 from lsg_jax.analysis.filters import logit_shares, top_images
 
 IMAGES_PER_CLASS = 50

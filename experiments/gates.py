@@ -5,7 +5,8 @@ from functools import partial
 import numpy as np
 
 from experiments import claims, cli
-from experiments.claims import Claim, Network, Picture
+from experiments.claims import Claim, Picture
+from experiments.network import Network
 from lsg_jax import gates, plots
 
 

@@ -9,7 +9,8 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from experiments import claims
-from experiments.claims import Claim, Network, Picture
+from experiments.claims import Claim, Picture
+from experiments.network import Network, check_agreed
 from lsg_jax import plots
 from lsg_jax.analysis import comparison, localization
 from lsg_jax.analysis.localization import Curves
@@ -22,7 +23,7 @@ def measure(networks: list[Network]) -> Claim:
     names, first = networks[0].run.class_names, networks[0]
     probabilities = [softmax(network.logits, axis=1) for network in networks]
     chosen = localization.median_examples(first.labels, *probabilities)
-    claims.check_agreed(chosen, networks)
+    check_agreed(chosen, networks)
     shown, certain, curves, by_image = {}, {}, {}, {}
     numbers: dict[str, dict[str, Any]] = {}
     images, labels = first.images[:EXAMPLES], first.labels[:EXAMPLES]

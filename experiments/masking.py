@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from experiments import claims, cli
-from experiments.claims import Claim, Network, Picture
+from experiments.claims import Claim, Picture
+from experiments.network import Network
 from lsg_jax import plots
 from lsg_jax.analysis import masking
 

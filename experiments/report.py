@@ -30,7 +30,8 @@ from experiments import (
     summarize,
     table1,
 )
-from experiments.claims import Claim, Network
+from experiments.claims import Claim
+from experiments.network import Network, open_networks
 from lsg_jax import Run, cache
 from lsg_jax.config import Unset
 
@@ -175,7 +176,7 @@ def _cell(value: Any) -> str:
 
 def report(options: Options) -> None:
     """Measures every claim and writes both files."""
-    networks = claims.open_networks(options.run, options.against, options.data_dir)
+    networks = open_networks(options.run, options.against, options.data_dir)
     folder = cli.output_folder(options.run, options.output)
     cli.check_writable(folder)
     measures = list(MEASURES)

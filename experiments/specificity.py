@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import claims, cli, paper
-from experiments.claims import Claim, Network, Picture
+from experiments.claims import Claim, Picture
+from experiments.network import Network
 from lsg_jax import gates, losses, metrics, plots
 from lsg_jax.analysis import specificity
 

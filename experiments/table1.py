@@ -8,7 +8,8 @@ import numpy as np
 from scipy.special import log_softmax
 
 from experiments import claims, paper
-from experiments.claims import Claim, Network, Picture
+from experiments.claims import Claim, Picture
+from experiments.network import Network
 from lsg_jax import gates, losses, metrics, plots
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 
 from experiments import claims, cli, report, stored, summarize, verdicts
-from experiments.claims import Network
+from experiments.network import Network, open_networks
 from experiments.verdicts import Row
 from lsg_jax import cache, plots
 from lsg_jax.analysis.comparison import Compared, Interval, compare
@@ -153,7 +153,7 @@ def write(options: Options) -> None:
 def _open(paths: tuple[Path, ...], data_dir: Path | None) -> list[Network]:
     networks: list[Network] = []
     for path in paths:
-        (network,) = claims.open_networks(path, None, data_dir)
+        (network,) = open_networks(path, None, data_dir)
         done, asked = len(network.run.history), network.run.config.optimizer.epochs
         if done < asked:
             raise ValueError(f"{path} has {done} of {asked} epochs; finish it first")

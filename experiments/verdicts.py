@@ -81,7 +81,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
                 f"{mask}: fewer images of these classes are still recognised",
                 "none, against some",
                 ("masking", mask, masking.RECOGNISED),
-                _less,
+                _lower,
                 over_images=True,
                 filters="filters removed",
             ),
@@ -100,7 +100,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             f"{name} attack: success rate is lower",
             f"{figures['LSG']:.2f} against {figures['STD']:.2f}",
             ("attacks", name, "success rate"),
-            _less,
+            _lower,
             over_images=True,
         )
         for name, figures in paper.ATTACKS.items()
@@ -118,7 +118,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             "cross entropy is not higher than the plain network's (nats an image)",
             f"{lsg['cross entropy']} against {std['cross entropy']}, of unknown unit",
             ("table1", "cross entropy"),
-            _less,
+            _lower,
             over_images=True,
         ),
         Row(
@@ -138,13 +138,13 @@ def rows(report: dict[str, Any]) -> list[Row]:
             "Phi is lower (converged, a = 1 on the density)",
             phi,
             ("table1", "Phi", "Phi"),
-            _less,
+            _lower,
         ),
         Row(
             "Phi is lower after the training's budget of updates of G",
             phi,
             ("table1", "Phi, training's budget", "Phi"),
-            _less,
+            _lower,
             paired=True,
         ),
         *masked,
@@ -171,14 +171,14 @@ def rows(report: dict[str, Any]) -> list[Row]:
             "activation maps are more precise (deletion area, relative; less is better)",
             "shown by examples",
             ("localization", "deletion area, relative"),
-            _less,
+            _lower,
             over_images=True,
         ),
         Row(
             "activation maps are more concentrated (share of the image with 90 % of the map)",
             "shown by examples",
             ("localization", "area of 90 % of the map"),
-            _less,
+            _lower,
             over_images=True,
         ),
         Row(
@@ -208,7 +208,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
                 f"fewer correlated pairs of filters{which} (share above {threshold})",
                 "fewer, mostly of these" if which else "fewer",
                 ("correlation", f"share of pairs{which} above {threshold}"),
-                _less,
+                _lower,
             )
             for which in ("", " of different classes")
             for threshold in (0.1, 0.3)
@@ -304,7 +304,7 @@ def _told(row: Row, margins: Iterable[float], control: float) -> bool | None:
     return told if row.tells(control) or not told else None
 
 
-def _less(ours: float, control: float) -> float:
+def _lower(ours: float, control: float) -> float:
     return control - ours
 
 

@@ -26,6 +26,7 @@ from experiments import (
     specificity,
     table1,
 )
+from experiments.network import open_networks
 from lsg_jax import cache, data, load_run, save_run
 from lsg_jax.analysis.correlation import class_order
 from lsg_jax.metrics import filter_correlation
@@ -93,7 +94,7 @@ def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(runs, t
 
 @pytest.mark.parametrize("claim", [attacks, localization])
 def test_networks_that_agree_on_no_image_are_named(runs, claim):
-    networks = claims.open_networks(runs / "learned", runs / "none", None)
+    networks = open_networks(runs / "learned", runs / "none", None)
     wrong = np.eye(10, dtype=np.float32)[(networks[0].labels + 1) % 10]
     networks[1].__dict__["logits"] = wrong
     with pytest.raises(ValueError, match="no test image is classified correctly by learned and none"):
@@ -101,7 +102,7 @@ def test_networks_that_agree_on_no_image_are_named(runs, claim):
 
 
 def test_attacks_that_were_stopped_go_on(runs, quick_attacks, monkeypatch, tmp_path):
-    networks = claims.open_networks(runs / "learned", runs / "none", None)
+    networks = open_networks(runs / "learned", runs / "none", None)
     attacked, most, attack = [], 4, attacks.ATTACKS["one pixel"]
 
     @functools.wraps(attack)
@@ -167,7 +168,7 @@ def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatc
 
 
 def test_a_plain_network_is_given_the_gate_that_is_solved_for_phi(runs):
-    (network,) = claims.open_networks(runs / "none", None, None)
+    (network,) = open_networks(runs / "none", None, None)
     assert network.gate.min() < 1
     np.testing.assert_array_equal(network.gate, network.solved.gate)
     assert table1.measure([network]).numbers["none"]["L1 norm"] == pytest.approx(float(network.solved.density))
@@ -176,26 +177,26 @@ def test_a_plain_network_is_given_the_gate_that_is_solved_for_phi(runs):
 
 def test_networks_that_cannot_be_compared_are_refused(runs, tmp_path):
     with pytest.raises(ValueError, match="cannot be compared with itself"):
-        claims.open_networks(runs / "none", runs / "none", None)
+        open_networks(runs / "none", runs / "none", None)
     holding = dataclasses.replace(load_run(runs / "none").config.data, holdout=100)
     other = load_run(runs / "none")
     save_run(dataclasses.replace(other, config=dataclasses.replace(other.config, data=holding)), tmp_path / "held")
     with pytest.raises(ValueError, match="different images"):
-        claims.open_networks(runs / "none", tmp_path / "held", None)
+        open_networks(runs / "none", tmp_path / "held", None)
     three = dataclasses.replace(other, class_names=("a", "b", "c"))
-    (network,) = claims.open_networks(runs / "none", None, None)
+    (network,) = open_networks(runs / "none", None, None)
     with pytest.raises(ValueError, match=r"none is a network for images \[16, 16, 1\] of 3 classes, and digits has"):
         print(dataclasses.replace(network, run=three).labels)
     few = dataclasses.replace(load_run(runs / "none"), class_names=tuple("abcdefghij"))
     save_run(few, tmp_path / "few")
     with pytest.raises(ValueError, match="different images"):
-        claims.open_networks(runs / "none", tmp_path / "few", None)
+        open_networks(runs / "none", tmp_path / "few", None)
 
 
 def test_networks_of_one_name_are_told_apart_by_the_folders_they_are_in(runs, tmp_path):
     for name in ("learned", "none"):
         save_run(load_run(runs / name), tmp_path / name / "seed0")
-    networks = claims.open_networks(tmp_path / "learned" / "seed0", tmp_path / "none" / "seed0", None)
+    networks = open_networks(tmp_path / "learned" / "seed0", tmp_path / "none" / "seed0", None)
     assert [network.name for network in networks] == ["learned-seed0", "none-seed0"]
     assert networks[0].dataset is networks[1].dataset
 
@@ -214,7 +215,7 @@ def test_nothing_is_written_into_a_checkpoint(runs, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", ["learned", "none"])
 def test_phi_is_the_lowest_of_what_was_found_and_never_above_the_budgets(runs, name):
-    (network,) = claims.open_networks(runs / name, None, None)
+    (network,) = open_networks(runs / name, None, None)
     found = [float(each.value) for each in network.stationary.values()]
     assert float(network.solved.value) == min(found)
     assert min(found) <= float(network.phi_after(network).value) + 1e-6
@@ -227,8 +228,8 @@ def test_phi_is_the_lowest_of_what_was_found_and_never_above_the_budgets(runs, n
 
 def test_the_budget_of_phi_is_that_of_the_runs_own_training(runs, monkeypatch):
     asked = []
-    monkeypatch.setattr(claims.metrics, "phi_by_training", lambda *_, **options: asked.append(options))
-    learned, plain = claims.open_networks(runs / "learned", runs / "none", None)
+    monkeypatch.setattr("experiments.network.metrics.phi_by_training", lambda *_, **options: asked.append(options))
+    learned, plain = open_networks(runs / "learned", runs / "none", None)
     trained = learned.run.config
     own = dataclasses.replace(trained, lsg=dataclasses.replace(trained.lsg, sparsity_weight=0.375, sparsity_target=7.0))
     # A setting of another gate, as a fixed one may have had, is no concern here.
@@ -253,15 +254,15 @@ def test_each_network_has_the_images_that_it_was_trained_on(runs, tmp_path):
     none = load_run(runs / "none")
     few = dataclasses.replace(none.config, data=dataclasses.replace(none.config.data, train_examples=128))
     save_run(dataclasses.replace(none, config=few), tmp_path / "few")
-    learned, other = claims.open_networks(runs / "learned", tmp_path / "few", None)
+    learned, other = open_networks(runs / "learned", tmp_path / "few", None)
     assert [len(each.dataset.train.labels) for each in (learned, other)] == [320, 128]
     np.testing.assert_array_equal(learned.images, other.images)
-    both = claims.open_networks(runs / "learned", runs / "none", None)
+    both = open_networks(runs / "learned", runs / "none", None)
     assert both[0].dataset is both[1].dataset
 
 
 def test_the_reported_numbers_are_numpys(runs):
-    (network,) = claims.open_networks(runs / "learned", None, None)
+    (network,) = open_networks(runs / "learned", None, None)
     kernel, bias = (each.astype(np.float64) for each in network.linear)
     features, labels, gate = network.features.astype(np.float64), network.labels, network.gate
 
@@ -313,7 +314,7 @@ def test_the_reported_numbers_are_numpys(runs):
     assert found["probability of the whole image"] == pytest.approx(sure.mean(), rel=1e-4)
     for name in ("deletion area", "insertion area"):
         assert found[f"{name}, relative"] == pytest.approx(found[name] / sure.mean(), rel=1e-4)
-    both = localization.measure(claims.open_networks(runs / "learned", runs / "none", None)).numbers
+    both = localization.measure(open_networks(runs / "learned", runs / "none", None)).numbers
     assert claims.less("deletion area") not in both["none"]
     for name in ("deletion area", "insertion area, relative"):
         difference = both["learned"][claims.less(name)]
@@ -323,7 +324,7 @@ def test_the_reported_numbers_are_numpys(runs):
 
 @pytest.mark.parametrize(("model", "filters"), [("resnet20", 6), ("alexnet", 25)])
 def test_c_ic_is_over_as_many_filters_as_the_papers(runs, model, filters):
-    (network,) = claims.open_networks(runs / "none", None, None)
+    (network,) = open_networks(runs / "none", None, None)
     config = dataclasses.replace(network.run.config, model=model)
     wide = dataclasses.replace(network, run=dataclasses.replace(network.run, config=config))
     wide.__dict__["correlation"] = np.eye(256)
@@ -337,7 +338,7 @@ def test_a_class_without_images_is_null_in_json():
 
 
 def test_shares_of_pairs_and_clusters_of_directions_against_loops(runs):
-    (network,) = claims.open_networks(runs / "learned", None, None)
+    (network,) = open_networks(runs / "learned", None, None)
     owned = np.array([0, 0, 1, 1])
     matrix = np.array([[1, 0.4, 0.2, -0.5], [0.4, 1, 0.35, 0], [0.2, 0.35, 1, 0.05], [-0.5, 0, 0.05, 1]])
     gate = np.zeros((10, 4))

@@ -11,8 +11,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from experiments import claims, explorer, report
+from experiments import explorer, report
 from experiments.claims import Claim
+from experiments.network import open_networks
 from lsg_jax.analysis.filters import logit_shares, spotlight, top_images
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -22,7 +23,7 @@ HOSTILE = "<script>document.title = 'taken'</script>"
 
 @pytest.fixture(scope="module")
 def networks(runs):
-    return claims.open_networks(runs / "learned", runs / "none", None)
+    return open_networks(runs / "learned", runs / "none", None)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 import scipy.stats
 
 from experiments import attacks, claims, convergence, ownership, report, results, stored, tables, verdicts
+from experiments.network import open_networks
 from lsg_jax import load_run, save_run
 
 
@@ -47,7 +48,7 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     for name in ("learned", "none"):
         save_run(load_run(runs / name), tmp_path / "runs" / name)
     file = tmp_path / "runs" / "learned" / "report.json"
-    networks = claims.open_networks(runs / "learned", runs / "none", None)
+    networks = open_networks(runs / "learned", runs / "none", None)
     found = {each.name: {"numbers": each.numbers} for each in (measure(networks) for measure in report.MEASURES)}
     found["similarity"]["numbers"]["learned"]["true positives"]["share on the diagonal"] = float("nan")
     trained = {name: {"model": "tiny", "gate": name} for name in ("learned", "none")}
@@ -73,7 +74,7 @@ def _nats(network):
 
 
 def test_what_is_counted_over_images_is_judged_at_both_ends_of_its_difference(runs, quick_attacks):
-    networks = claims.open_networks(runs / "learned", runs / "none", None)
+    networks = open_networks(runs / "learned", runs / "none", None)
     measures = *report.MEASURES, partial(attacks.measure, count=3)
     content = json.loads(claims.to_json(report.content_of(networks, [each(networks) for each in measures])))
     numbers = content["claims"]["table1"]["numbers"]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import claims, summarize, tables, tradeoff, verdicts
+from experiments import summarize, tables, tradeoff, verdicts
+from experiments.network import open_networks
 from lsg_jax import data, load_run, plots, save_run
 from lsg_jax.analysis.comparison import Interval, compare, interval, linearized_ratio, paired_interval
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
@@ -130,8 +131,8 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     assert list(numbers) == ["none", "learned", "learned, silence-weight 2"]
     claim = "accuracy within half a point of the plain network's"
     assert [list(numbers[arm][claim]["by seed"]) for arm in numbers] == [["0", "1"], ["0", "1"], ["0"]]
-    (network,) = claims.open_networks(runs / "silent0", None, None)
-    (control,) = claims.open_networks(runs / "plain0", None, None)
+    (network,) = open_networks(runs / "silent0", None, None)
+    (control,) = open_networks(runs / "plain0", None, None)
     ours, theirs = (each.run.history[-1]["test_accuracy"] for each in (network, control))
     accuracy = numbers["learned, silence-weight 2"][claim]
     assert accuracy["difference"] == {"mean": pytest.approx(ours - theirs, abs=1e-9), "low": None, "high": None}
@@ -155,7 +156,7 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
 
 
 def test_a_default_weight_of_sparsity_names_no_arm(runs):
-    network = claims.open_networks(runs / "lsg0", None, None)[0]
+    network = open_networks(runs / "lsg0", None, None)[0]
     longer = dataclasses.replace(network.run.config.optimizer, epochs=31)
 
     def trained(gate, scheme="alternate", weight=None):
@@ -187,7 +188,7 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path, names, said):
 
 
 def test_another_budget_is_no_control(runs):
-    networks = [claims.open_networks(runs / name, None, None)[0] for name in ("lsg0", "plain0")]
+    networks = [open_networks(runs / name, None, None)[0] for name in ("lsg0", "plain0")]
     config = networks[0].run.config
     longer = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, epochs=3))
     changed = dataclasses.replace(networks[0], run=dataclasses.replace(networks[0].run, config=longer))
@@ -196,7 +197,7 @@ def test_another_budget_is_no_control(runs):
 
 
 def test_the_start_must_be_the_same_but_for_a_tightened_gate(runs):
-    networks = [claims.open_networks(runs / name, None, None)[0] for name in ("lsg0", "plain0")]
+    networks = [open_networks(runs / name, None, None)[0] for name in ("lsg0", "plain0")]
 
     def starting(network, gate, init):
         config = dataclasses.replace(network.run.config, gate=gate, init=Path(init))
@@ -250,7 +251,7 @@ def test_a_claim_is_judged_by_the_interval_of_what_it_compares():
 
 
 def test_arms_that_differ_in_one_number_lie_on_a_curve(runs):
-    (network,) = claims.open_networks(runs / "lsg0", None, None)
+    (network,) = open_networks(runs / "lsg0", None, None)
 
     def trained(gate="learned", **settings):
         lsg = GateConfig(**{"silence_weight": 0.0, **settings})
