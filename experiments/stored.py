@@ -5,27 +5,34 @@ from pathlib import Path
 from typing import Any
 
 VERSIONS = {"report": 5, "tradeoff": 4, "ownership": 3}
+_PARTS = {
+    "report": ("networks", "trained", "claims"),
+    "tradeoff": ("command", "measured", "runs", "claims", "effects", "arms"),
+    "ownership": ("command", "measured", "runs", "filters", "thresholds"),
+}
 
 
 def read(file: Path) -> dict[str, Any]:
     """Returns what report, tradeoff or ownership wrote. Raises ValueError where this version would write another."""
+    kind = file.stem.split("-")[0]
     try:
         content = json_object(file)
     except ValueError:
         content = {}
-    if content.get("version") != VERSIONS[file.stem.split("-")[0]]:
+    if content.get("version") != VERSIONS[kind]:
         raise ValueError(f"{file} was not written by this version; make it again")
-    return content
+    return _whole(file, content, kind, _PARTS[kind])
 
 
 def claim(folder: Path, name: str) -> dict[str, Any] | None:
     """Returns what a claim's own command wrote to figures/, None where it is not there."""
     file = folder / "figures" / f"{name}.json"
-    if not file.is_file():
-        return None
-    content = json_object(file)
-    if missing := [each for each in ("title", "caption", "numbers") if each not in content]:
-        raise ValueError(f"{file} has no {missing[0]!r}; make it again with experiments.{name}")
+    return _whole(file, json_object(file), name, ("title", "caption", "numbers")) if file.is_file() else None
+
+
+def _whole(file: Path, content: dict[str, Any], command: str, parts: tuple[str, ...]) -> dict[str, Any]:
+    if missing := [part for part in parts if part not in content]:
+        raise ValueError(f"{file} has no {missing[0]!r}; make it again with experiments.{command}")
     return content
 
 

@@ -198,6 +198,8 @@ def test_other_versions_files_of_results_are_named(runs, tmp_path):
     for name in ("learned", "tradeoff-x", "effects-x"):
         with pytest.raises(ValueError, match="was not written by this version"):
             results.table(tmp_path, name)
+    (tmp_path / "tradeoff-x.json").write_text(json.dumps({"version": stored.VERSIONS["tradeoff"], "command": "x"}))
+    assert "\ntradeoff-x.json has no 'measured'; make it again with experiments.tradeoff.\n" in results.page(tmp_path)
 
 
 def test_numbers_in_numbers_and_missing_ones_have_their_rows():
