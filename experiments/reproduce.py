@@ -66,6 +66,14 @@ _TUNED = ("--learning-rate=0.02",)
 _LEARNED = ("--gate=learned", *_TUNED)
 _JOINT = ("--gate=learned", "--scheme=joint")
 _COSTS = ("--silence-weight=0.5", "--complement-weight=0.1")
+_FINETUNED = {
+    "none": ("--gate=none", *_TUNED),
+    "learned": _LEARNED,
+    "silence": (*_LEARNED, "--silence-weight=2"),
+    "complement": (*_LEARNED, "--complement-weight=1"),
+    "both": (*_LEARNED, "--silence-weight=2", "--complement-weight=1"),
+    "joint": (*_JOINT, *_TUNED, *_COSTS),
+}
 _HELD_OUT = ("--holdout=5000", "--train-examples=20000")
 _FROM_A_CHECKPOINT = ("finetune", "weights")
 _SCRATCH = (
@@ -74,7 +82,7 @@ _SCRATCH = (
     Training("cifar10-period6", 31, ("--gate=learned", _GENTLE, "--period=6"), "cifar10-none"),
     Training("cifar10-fixed", 31, ("--gate=fixed", _GENTLE), "cifar10-none"),
     Training("cifar10-joint", 31, (*_JOINT, _GENTLE), "cifar10-none"),
-    Training("cifar10-joint-costs", 31, (*_JOINT, _GENTLE, *_COSTS), "cifar10-none"),
+    Training("cifar10-joint-costs", 31, (*_JOINT, _GENTLE, *_COSTS), "cifar10-none", attack_images=attacks.IMAGES),
 )
 PLANS = {
     "digits": Plan(
@@ -103,22 +111,18 @@ PLANS = {
     "finetune": Plan(
         "cifar10",
         (
-            Training("finetune-none", 10, ("--gate=none", *_TUNED)),
-            Training("finetune-learned", 10, _LEARNED, "finetune-none", attack_images=attacks.IMAGES),
-            Training("finetune-silence", 10, (*_LEARNED, "--silence-weight=2"), "finetune-none"),
-            Training("finetune-complement", 10, (*_LEARNED, "--complement-weight=1"), "finetune-none"),
-            Training("finetune-both", 10, (*_LEARNED, "--silence-weight=2", "--complement-weight=1"), "finetune-none"),
-            Training("finetune-joint", 10, (*_JOINT, *_TUNED, *_COSTS), "finetune-none"),
+            Training("finetune-none", 10, _FINETUNED["none"]),
+            Training("finetune-learned", 10, _FINETUNED["learned"], "finetune-none", attack_images=attacks.IMAGES),
+            Training("finetune-silence", 10, _FINETUNED["silence"], "finetune-none"),
+            Training("finetune-complement", 10, _FINETUNED["complement"], "finetune-none"),
+            Training("finetune-both", 10, _FINETUNED["both"], "finetune-none"),
+            Training("finetune-joint", 10, _FINETUNED["joint"], "finetune-none", attack_images=attacks.IMAGES),
             Training("finetune-joint-alone", 10, (*_JOINT, *_TUNED), "finetune-none"),
             Training("finetune-small-costs", 10, (*_LEARNED, *_COSTS), "finetune-none"),
             *(
                 Training(f"finetune-{name}-seed{seed}", 10, (*options, f"--seed={seed}"))
                 for seed in (1, 2)
-                for name, options in (
-                    ("none", ("--gate=none", *_TUNED)),
-                    ("learned", _LEARNED),
-                    ("joint", (*_JOINT, *_TUNED, *_COSTS)),
-                )
+                for name, options in _FINETUNED.items()
             ),
         ),
         summary="tradeoff",
