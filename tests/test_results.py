@@ -113,6 +113,28 @@ def test_what_is_counted_over_images_is_judged_at_both_ends_of_its_difference(ru
     assert line.endswith("| cannot tell |")  # of one image
 
 
+@pytest.mark.parametrize(
+    ("ours", "control", "said"),
+    [
+        (0.06, 0.1, "yes"),
+        (0.063, 0.1, "no"),
+        (-0.02, 0.1, "yes"),
+        (-0.02, -0.01, "cannot tell"),  # lower than what no ratio can be taken of
+        (-0.005, -0.01, "no"),  # not even lower, though less than -0.0062
+        (0.01, 0.0, "no"),
+    ],
+)
+def test_a_ratio_to_what_is_not_above_0_cannot_hold(ours, control, said):
+    numbers = {name: {"C_IC": value} for name, value in (("gated", ours), ("plain", control))}
+    content = {
+        "networks": ["gated", "plain"],
+        "trained": {name: {"model": "resnet20"} for name in numbers},
+        "claims": {"masking": {"numbers": {"gated": {}}}, "correlation": {"numbers": numbers}},
+    }
+    (row,) = (each for each in verdicts.rows(content) if each.claim.startswith("C_IC is at most"))
+    assert verdicts.verdict(row, content) == said
+
+
 def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
     first = load_run(runs / "learned")
     other = np.zeros(first.gate.shape, np.float32)
