@@ -205,11 +205,7 @@ def _failures(folder: Path, judged: dict[str, dict[str, str]], findings: list[ve
             told[claim][verdict].append(measured)
     for finding in findings:
         told[finding.claim][verdicts.WORDS[finding.holds]].append(finding.measured)
-    unshown = [verdicts.WORDS[holds] for holds in (False, None)]
-    failed = {
-        claim: "; ".join(f"{verdict}: {', '.join(found[verdict])}" for verdict in unshown if found[verdict])
-        for claim, found in told.items()
-    }
+    failed = {claim: "; ".join(_unshown(found)) for claim, found in told.items()}
     notes = folder / "notes.json"
     if not any(failed.values()) or not notes.is_file():
         return []
@@ -218,6 +214,15 @@ def _failures(folder: Path, judged: dict[str, dict[str, str]], findings: list[ve
     return lines + [
         f"- **{claim}** ({where}). {explained.get(claim, _UNEXPLAINED)}" for claim, where in failed.items() if where
     ]
+
+
+def _unshown(measured: dict[str, list[str]]) -> Iterator[str]:
+    """Yields, by verdict, where a claim does not hold, and in how many cases it cannot be told."""
+    failed, untold = (measured[verdicts.WORDS[holds]] for holds in (False, None))
+    if failed:
+        yield f"no: {', '.join(failed)}"
+    if untold:
+        yield f"cannot tell: {untold[0] if len(untold) == 1 else f'{len(untold)} of these'}"
 
 
 def _arms_section(file: Path, content: dict[str, Any]) -> list[str]:
