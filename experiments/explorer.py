@@ -17,7 +17,7 @@ IMAGES_PER_CLASS = 50
 NEAREST = 5
 _TOP = 6
 # Per network, so that wide networks stay small enough to be one page.
-_MOST_PICTURES, _MOST_FEATURES = 512, 51_200
+_MOST_PICTURES, _MOST_FEATURES = 512, 40_960
 
 
 def section(networks: list[Network]) -> str:
