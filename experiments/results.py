@@ -226,9 +226,11 @@ def _unshown(measured: dict[str, list[str]]) -> Iterator[str]:
 
 
 def _arms_section(file: Path, content: dict[str, Any]) -> list[str]:
+    kept = all((file.parent / "runs" / Path(run).name).is_dir() for run in content["runs"])
+    unkept = "" if kept else " The runs themselves are not kept here; the command of each is among the numbers."
     return [
         f"\n## Arms and their control: {file.stem.removeprefix('tradeoff-')}\n",
-        f"{content['measured']}. By `{content['command']}`. [All numbers]({file.name}).\n",
+        f"{content['measured']}. By `{content['command']}`. [All numbers]({file.name}).{unkept}\n",
         f"![Effect and accuracy of each arm, less the control's]({file.stem}.png)\n",
         tables.arms_table(content),
     ]

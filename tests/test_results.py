@@ -308,3 +308,6 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
     (tmp_path / "tradeoff-z.json").write_text(json.dumps(content))
     page = results.page(tmp_path)
     assert "| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page
+    assert "not kept here" not in page
+    (tmp_path / "tradeoff-z.json").write_text(json.dumps(content | {"runs": {"runs/both/seed0": {"command": "x"}}}))
+    assert "The runs themselves are not kept here; the command of each is among the numbers." in results.page(tmp_path)
