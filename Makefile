@@ -74,7 +74,7 @@ reproduce: .venv/installed
 		$(if $(INIT),finetune weights --init=$(INIT)) $(CIFAR10)
 	$(MAKE) results-digits results-schedules results-epochs results-cifar10
 
-# The tables and pictures of the README and the findings that come from those runs, which the repository holds: some minutes.
+# The tables and pictures of the README and the findings that come from those runs, which the repository holds: minutes.
 results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.summarize --name=cifar10 --by gate scheme -- results/runs/cifar10-none \
 		results/runs/cifar10-learned results/runs/cifar10-joint results/runs/cifar10-fixed
