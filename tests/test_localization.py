@@ -148,14 +148,14 @@ def test_figures_show_every_example_and_area():
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     assert titles == [
         "cat",
-        "STD: 0.10",
-        "LSG: 0.40",
+        "STD\n0.10",
+        "LSG\n0.40",
         "dog",
-        "STD: 0.20",
-        "LSG: 0.50",
+        "STD\n0.20",
+        "LSG\n0.50",
         "ship",
-        "STD: 0.30",
-        "LSG: 0.60",
+        "STD\n0.30",
+        "LSG\n0.60",
     ]
     titled = [axis for axis in figure.axes if axis.get_title()]
     for example, panel in np.ndindex(3, 2):

@@ -30,9 +30,10 @@ def interval(values: np.ndarray) -> Interval:
     is any: 0 lies outside. Raises ValueError where there is no value or one is not finite.
     """
     values = np.asarray(values, np.float64)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        finite = int(np.isfinite(values).sum())
-        raise ValueError(f"an interval needs finite numbers f[S], got {finite} of shape {list(values.shape)}")
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"an interval needs numbers f[S], got shape {list(values.shape)}")
+    if len(strange := values[~np.isfinite(values)]):
+        raise ValueError(f"an interval needs finite numbers, got {strange[0]} among {len(values)}")
     mean, count = float(values.mean()), len(values)
     if count == 1:
         return Interval(mean, float("nan"), float("nan"))
