@@ -74,7 +74,7 @@ _FINETUNED = {
     "both": (*_LEARNED, "--silence-weight=2", "--complement-weight=1"),
     "joint": (*_JOINT, *_TUNED, *_COSTS),
 }
-_HELD_OUT = ("--holdout=5000", "--train-examples=20000")
+_HELD_OUT = ("--holdout=5000",)
 _FROM_A_CHECKPOINT = ("finetune", "weights")
 _SCRATCH = (
     Training("cifar10-none", 31, ("--gate=none",)),
@@ -168,7 +168,7 @@ PLANS = {
     "tuning": Plan(
         "cifar10",
         tuple(
-            Training(f"tuning-{name}", 13, (*_HELD_OUT, *options))
+            Training(f"tuning-{name}", 13, (*_HELD_OUT, "--train-examples=20000", *options))
             for name, options in (
                 ("none", ("--gate=none",)),
                 ("lambda=1", ("--gate=learned",)),
@@ -180,6 +180,9 @@ PLANS = {
                 ("gate-rate=0.03", ("--gate=learned", _GENTLE, "--gate-learning-rate=0.03")),
                 ("gate-rate=0.3", ("--gate=learned", _GENTLE, "--gate-learning-rate=0.3")),
                 ("period=6", ("--gate=learned", _GENTLE, "--period=6")),
+                ("fixed-lambda=1", ("--gate=fixed",)),
+                ("fixed-lambda=0.1", ("--gate=fixed", _GENTLE)),
+                ("fixed-joint", ("--gate=fixed", "--scheme=joint")),
             )
         ),
         cost=0.4,
@@ -189,20 +192,17 @@ PLANS = {
     "weights": Plan(
         "cifar10",
         tuple(
-            Training(f"weights-{name}", 7, (*_TUNED, *_HELD_OUT, *options))
+            Training(f"weights-{name}", 10, (*_TUNED, *_HELD_OUT, *options))
             for name, options in (
                 ("none", ("--gate=none",)),
-                ("learned", ("--gate=learned",)),
-                ("silence=2", ("--gate=learned", "--silence-weight=2")),
-                ("joint", _JOINT),
-                ("joint-silence=0.5", (*_JOINT, "--silence-weight=0.5")),
-                ("joint-silence=2", (*_JOINT, "--silence-weight=2")),
-                ("joint-complement=0.25", (*_JOINT, "--complement-weight=0.25")),
-                ("joint-silence=0.5-complement=0.1", (*_JOINT, "--silence-weight=0.5", "--complement-weight=0.1")),
-                ("joint-silence=1-complement=0.25", (*_JOINT, "--silence-weight=1", "--complement-weight=0.25")),
+                ("silence=0.25-complement=0.05", (*_JOINT, "--silence-weight=0.25", "--complement-weight=0.05")),
+                ("silence=0.5-complement=0.1", (*_JOINT, *_COSTS)),
+                ("silence=1-complement=0.2", (*_JOINT, "--silence-weight=1", "--complement-weight=0.2")),
+                ("silence=0.5", (*_JOINT, "--silence-weight=0.5")),
+                ("complement=0.1", (*_JOINT, "--complement-weight=0.1")),
             )
         ),
-        cost=0.4,
+        cost=0.9,
         kept=False,
         summary="tradeoff",
     ),
