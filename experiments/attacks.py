@@ -18,7 +18,7 @@ from experiments import claims, cli, paper
 from experiments.claims import Claim, Picture
 from experiments.network import Network, check_agreed
 from lsg_jax import Run, cache, data, models, plots
-from lsg_jax.analysis import attacks
+from lsg_jax.analysis import attacks, comparison
 from lsg_jax.analysis.attacks import Attack
 from lsg_jax.analysis.classifier import correct
 from lsg_jax.checkpoint import environment
@@ -61,12 +61,12 @@ def measure(networks: list[Network], count: int = IMAGES, budget: str = "short")
         for network in networks:
             found = _in_blocks(attack, network, images, labels, f"{network.name}, {name}", BUDGETS[budget][name])
             succeeded.append(np.asarray(found.success))
-            rate = attacks.success_rate(succeeded[-1])
+            rate = comparison.share_interval(succeeded[-1])
             numbers[network.name][name] = {
-                "success rate": rate.value,
+                "success rate": rate.mean,
                 "95 % interval, from": rate.low,
                 "95 % interval, to": rate.high,
-                "images": rate.total,
+                "images": len(images),
                 "median queries": float(np.median(found.queries)),
                 "mean pixels changed": float(np.mean(found.pixels[found.success])) if found.success.any() else np.nan,
             }

@@ -28,13 +28,13 @@ def measure(networks: list[Network]) -> Claim:
     numbers: dict[str, dict[str, Any]] = {}
     images, labels = first.images[:EXAMPLES], first.labels[:EXAMPLES]
     for network, each in zip(networks, probabilities, strict=True):
-        shown[network.name] = localization.for_display(_maps(network, first.images[chosen], first.labels[chosen]))
+        maps = _maps(network, first.images, first.labels)
+        shown[network.name] = localization.for_display(maps[chosen])
         certain[network.name] = each[chosen, first.labels[chosen]]
-        maps = _maps(network, images, labels)
-        found = _curves(network, images, maps, labels)
+        found = _curves(network, images, maps[:EXAMPLES], labels)
         curves[network.name] = found
         areas = {"deletion area": found.deletion_area, "insertion area": found.insertion_area}
-        whole, mass = found.insertion[:, -1], localization.mass_area(_maps(network, first.images, first.labels))
+        whole, mass = found.insertion[:, -1], localization.mass_area(maps)
         by_image[network.name] = {
             **areas,
             "probability of the whole image": whole,

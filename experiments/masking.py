@@ -27,12 +27,11 @@ def measure(networks: list[Network]) -> Claim:
                 network.features, network.labels, *network.linear, network.gate, classes, cli.THRESHOLD
             )
             title = f"without filters of {', '.join(names[each] for each in classes)}"
-            lost = np.where(found.images > 0, found.recall_before - found.recall_after, np.nan)
             theirs = np.isin(network.labels, classes)
             left = found.predicted_after[theirs] == network.labels[theirs]
             recognised.setdefault(title, []).append(left)
-            others = np.delete(lost, classes)
-            by_class = {f"recall lost by {names[label]}": float(lost[label]) for label in classes}
+            others = np.delete(found.recall_lost, classes)
+            by_class = {f"recall lost by {names[label]}": float(found.recall_lost[label]) for label in classes}
             pictures[f"{network.name}, {title}"] = found.confusion_after
             titles[f"{network.name}, {title}\n{_listed(by_class)}"] = found.confusion_after
             numbers[network.name][title] = {

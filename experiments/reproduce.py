@@ -73,6 +73,13 @@ _FINETUNED = {
     "complement": (*_LEARNED, "--complement-weight=1"),
     "both": (*_LEARNED, "--silence-weight=2", "--complement-weight=1"),
     "joint": (*_JOINT, *_TUNED, *_COSTS),
+    "joint-alone": (*_JOINT, *_TUNED),
+    "small-costs": (*_LEARNED, *_COSTS),
+}
+_FINETUNED_SEEDS = {
+    "none": range(1, 6),
+    "joint": range(1, 6),
+    **{name: range(1, 3) for name in ("learned", "silence", "complement", "both")},
 }
 _HELD_OUT = ("--holdout=5000",)
 _FROM_A_CHECKPOINT = ("finetune", "weights")
@@ -111,18 +118,20 @@ PLANS = {
     "finetune": Plan(
         "cifar10",
         (
-            Training("finetune-none", 10, _FINETUNED["none"]),
-            Training("finetune-learned", 10, _FINETUNED["learned"], "finetune-none", attack_images=attacks.IMAGES),
-            Training("finetune-silence", 10, _FINETUNED["silence"], "finetune-none"),
-            Training("finetune-complement", 10, _FINETUNED["complement"], "finetune-none"),
-            Training("finetune-both", 10, _FINETUNED["both"], "finetune-none"),
-            Training("finetune-joint", 10, _FINETUNED["joint"], "finetune-none", attack_images=attacks.IMAGES),
-            Training("finetune-joint-alone", 10, (*_JOINT, *_TUNED), "finetune-none"),
-            Training("finetune-small-costs", 10, (*_LEARNED, *_COSTS), "finetune-none"),
             *(
-                Training(f"finetune-{name}-seed{seed}", 10, (*options, f"--seed={seed}"))
-                for seed in (1, 2)
+                Training(
+                    f"finetune-{name}",
+                    10,
+                    options,
+                    None if name == "none" else "finetune-none",
+                    attack_images=attacks.IMAGES if name in ("learned", "joint") else 0,
+                )
                 for name, options in _FINETUNED.items()
+            ),
+            *(
+                Training(f"finetune-{name}-seed{seed}", 10, (*_FINETUNED[name], f"--seed={seed}"))
+                for name, seeds in _FINETUNED_SEEDS.items()
+                for seed in seeds
             ),
         ),
         summary="tradeoff",

@@ -301,16 +301,6 @@ def test_a_larger_budget_goes_on_where_a_smaller_one_ended():
         assert not np.array_equal(other.images, small.images)
 
 
-def test_success_rate_has_wilsons_interval():
-    rate = attacks.success_rate(np.array([True] * 7 + [False] * 43))
-    n, share, z = 50, 0.14, 1.959963984540054
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    np.testing.assert_allclose(rate, (share, middle - half, middle + half, 50))
-    with pytest.raises(ValueError, match="N > 0"):
-        attacks.success_rate(np.zeros(0, bool))
-
-
 def test_correct_wants_every_network_to_agree():
     labels = np.array([0, 1, 1, 0])
     first = np.array([[2, 1], [0, 3], [0, 3], [1, 4]])

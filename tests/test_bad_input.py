@@ -310,7 +310,7 @@ FUNCTIONS = {
     ),
     "one_pixel: population": (lambda: attack(population=2), "got 2"),
     "one_pixel: generations": (lambda: attack(generations=-1), "-1"),
-    "success_rate: none": (lambda: attacks.success_rate(np.zeros(0, bool)), r"\(0,\)"),
+    "share_interval: none": (lambda: comparison.share_interval(np.zeros(0, bool)), r"\(0,\)"),
     "correct: shapes": (lambda: classifier.correct(LABELS, np.ones((5, 3))), r"\(5, 3\)"),
     "top_images: count": (lambda: filters.top_images(FEATURES, 0), "0"),
     "evidence: gate": (lambda: filters.evidence(FEATURES[0], KERNEL, GATE.T, 0.5), r"\[4, 3\]"),

@@ -48,8 +48,7 @@ def test_masking_by_hand():
     np.testing.assert_allclose(found.confusion_before, [[2 / 3, 0, 1 / 3], [0, 1, 0], [0, 0, 0]])
     # Without its filters, the first and the third image have logits 0, 0.25 and 0.
     np.testing.assert_allclose(found.confusion_after, [[0, 2 / 3, 1 / 3], [0, 1, 0], [0, 0, 0]])
-    np.testing.assert_allclose(found.recall_before, [2 / 3, 1, 0])
-    np.testing.assert_allclose(found.recall_after, [0, 1, 0])
+    np.testing.assert_allclose(found.recall_lost, [2 / 3, 0, math.nan])
     assert found.predicted_after.tolist() == [1, 2, 1, 1]
     assert found.masked_loss == pytest.approx(2 / 3)
     assert found.other_loss == 0  # of class 1 alone: class 2 has no images
@@ -60,7 +59,7 @@ def test_losses_are_means_over_classes_with_images():
     labels = np.array([0] * 5 + [1] * 2 + [2])
     found = masking.mask_classes(features, labels, KERNEL, BIAS, GATE, [0, 1], 0.9)
     # Removed: 0, 1, 2. Classes 0 and 1 fall to (0, 0.25, 0), which says class 1.
-    np.testing.assert_allclose(found.recall_after, [0, 1, 1])
+    np.testing.assert_allclose(found.recall_lost, [1, 0, 0])
     assert found.masked_loss == pytest.approx(0.5)
     assert found.other_loss == 0
     assert masking.mask_classes(features, labels, KERNEL, BIAS, GATE, [2], 0.9).other_loss == 0
@@ -98,7 +97,7 @@ def test_masking_takes_the_gate_that_phi_solves():
     )
     found = masking.mask_classes(features, labels, kernel, bias, solved.gate, [1], 0.5)
     assert found.removed.tolist() == [False, False, True, True, False, False]
-    assert found.recall_before.tolist() == [1, 1, 1]
+    assert found.confusion_before.diagonal().tolist() == [1, 1, 1]
     assert found.masked_loss > 0.9
     assert found.other_loss == 0
 

@@ -12,7 +12,7 @@ import scipy.stats
 from experiments import summarize, tables, tradeoff, verdicts
 from experiments.network import open_networks
 from lsg_jax import data, load_run, plots, save_run
-from lsg_jax.analysis.comparison import Interval, compare, interval, linearized_ratio, paired_interval
+from lsg_jax.analysis.comparison import Interval, compare, interval, linearized_ratio, paired_interval, share_interval
 from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig
 from lsg_jax.training import loop
 
@@ -22,6 +22,14 @@ def test_an_interval_by_hand():
     half = 0.95 * np.sqrt(2 / (1 - 0.95**2)) / np.sqrt(3)
     np.testing.assert_allclose(interval(np.array([1.0, 2.0, 3.0])), (2, 2 - half, 2 + half), rtol=1e-9)
     assert interval(np.array([5.0, 5.0])) == (5, 5, 5)
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    found = share_interval(np.array([True] * 7 + [False] * 43))
+    n, share, z = 50, 0.14, 1.959963984540054
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    np.testing.assert_allclose(found, (share, middle - half, middle + half))
 
 
 def test_intervals_hold_the_mean_as_often_as_they_say():

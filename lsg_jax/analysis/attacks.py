@@ -1,4 +1,4 @@
-"""Two black-box attacks and their success rates (appendix E, Table 3).
+"""Two black-box attacks (appendix E, Table 3).
 
 An attack sees a network only through ``probabilities``, a traceable function from images f32[M, H, W, channels], uint8
 images divided by 255, to f32[M, C]. It should be given images that the network classifies correctly (``correct``).
@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from scipy.stats import binomtest
 
 Probabilities = Callable[[jax.Array], jax.Array]
 
@@ -35,15 +34,6 @@ class Attack(NamedTuple):
     success: jax.Array
     queries: jax.Array
     pixels: jax.Array
-
-
-class Rate(NamedTuple):
-    """The share of ``total`` attacks that succeeded, with its 95 % Wilson interval [low, high]."""
-
-    value: float
-    low: float
-    high: float
-    total: int
 
 
 class _Evolution(NamedTuple):
@@ -286,15 +276,6 @@ def local_search(
         return end.image, end.success, end.queries
 
     return _attack_each(attack, images, labels, key)
-
-
-def success_rate(success: np.ndarray) -> Rate:
-    """Returns the share of successes of bool[N], N > 0, and its 95 % Wilson interval."""
-    success = np.asarray(success, bool)
-    if success.ndim != 1 or not len(success):
-        raise ValueError(f"success must be bool[N] with N > 0, got shape {success.shape}")
-    interval = binomtest(int(success.sum()), len(success)).proportion_ci(0.95, method="wilson")
-    return Rate(float(success.mean()), float(interval.low), float(interval.high), len(success))
 
 
 def _attack_each(attack, images, labels, key):

@@ -41,6 +41,15 @@ def interval(values: np.ndarray) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def share_interval(values: np.ndarray) -> Interval:
+    """Returns the share that is true of bool[N] and its 95 % Wilson interval. Raises ValueError where N is 0."""
+    values = np.asarray(values, bool)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"a share needs bool[N] with N > 0, got shape {values.shape}")
+    found = binomtest(int(values.sum()), len(values)).proportion_ci(0.95, method="wilson")
+    return Interval(float(values.mean()), float(found.low), float(found.high))
+
+
 def paired_interval(ours: np.ndarray, other: np.ndarray) -> Interval:
     """Returns the share of ``ours`` less that of ``other``, both bool[N] of the same N images, and its 95 % interval.
 
@@ -51,7 +60,7 @@ def paired_interval(ours: np.ndarray, other: np.ndarray) -> Interval:
     count = len(ours)
     if not count or ours.shape != (count,) or other.shape != (count,):
         raise ValueError(f"an interval needs bool[N] of the same images, got shapes {ours.shape} and {other.shape}")
-    (first, low, high), (second, other_low, other_high) = map(_wilson, (ours, other))
+    (first, low, high), (second, other_low, other_high) = map(share_interval, (ours, other))
     both, neither = np.sum(ours & other), np.sum(~ours & ~other)
     excess = float(both * neither - np.sum(ours & ~other) * np.sum(~ours & other))
     excess = max(excess - count / 2, 0) if excess > 0 else excess
@@ -61,11 +70,6 @@ def paired_interval(ours: np.ndarray, other: np.ndarray) -> Interval:
     below = _hypotenuse(first - low, other_high - second, correlation)
     above = _hypotenuse(high - first, second - other_low, correlation)
     return Interval(mean, mean - below, mean + above)
-
-
-def _wilson(values: np.ndarray) -> Interval:
-    found = binomtest(int(values.sum()), len(values)).proportion_ci(0.95, method="wilson")
-    return Interval(float(values.mean()), float(found.low), float(found.high))
 
 
 def _hypotenuse(first: float, second: float, correlation: float) -> float:

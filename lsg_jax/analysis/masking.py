@@ -19,8 +19,7 @@ class Masking(NamedTuple):
       confusion_before: f64[C, C], the share of the images of each true class (row) that is given to each class
         (column); a row of zeros for a class without images.
       confusion_after: f64[C, C], the same without the removed filters.
-      recall_before: f64[C], the diagonal of ``confusion_before``.
-      recall_after: f64[C], the diagonal of ``confusion_after``.
+      recall_lost: f64[C], by each class; NaN for a class without images.
       predicted_after: i64[N], the class that each image is given without the removed filters.
       masked_loss: the recall lost on the classes whose filters were removed, their mean; NaN where none has images.
       other_loss: the recall lost on the others, likewise.
@@ -30,8 +29,7 @@ class Masking(NamedTuple):
     images: np.ndarray
     confusion_before: np.ndarray
     confusion_after: np.ndarray
-    recall_before: np.ndarray
-    recall_after: np.ndarray
+    recall_lost: np.ndarray
     predicted_after: np.ndarray
     masked_loss: float
     other_loss: float
@@ -84,12 +82,10 @@ def mask_classes(
     predicted = [predict(kept, kernel, bias) for kept in (features, np.where(removed, 0, features))]
     before, after = (confusion_matrix(labels, each, labels=every, normalize="true") for each in predicted)
     images = np.bincount(labels, minlength=len(gate))
-    lost = before.diagonal() - after.diagonal()
+    lost = np.where(images > 0, before.diagonal() - after.diagonal(), np.nan)
     masked = np.isin(every, classes)
     masked_loss, other_loss = (_mean(lost[group & (images > 0)]) for group in (masked, ~masked))
-    return Masking(
-        removed, images, before, after, before.diagonal(), after.diagonal(), predicted[1], masked_loss, other_loss
-    )
+    return Masking(removed, images, before, after, lost, predicted[1], masked_loss, other_loss)
 
 
 def _mean(values: np.ndarray) -> float:
