@@ -1,5 +1,6 @@
 """Footnote 1 for any runs: how fast and how steadily they were trained, joint or alternating."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,29 +10,18 @@ from experiments import claims
 from experiments.claims import Claim, Picture
 from experiments.network import Network
 from lsg_jax import plots
+from lsg_jax.analysis.comparison import interval
 from lsg_jax.analysis.convergence import convergence
 
 CURVES = ("test_accuracy", "test_cross_entropy", "density")
+KEPT, DROPS = "epoch from which on it stays there", "drops in all"
 SHARE = 0.95  # of the best accuracy that any of them had: the level whose epochs are counted
 
 
 def measure(networks: list[Network]) -> Claim:
     """Returns the training curves of the networks and what they say of speed and stability."""
     histories = {network.name: network.run.history for network in networks if network.run.history}
-    accuracies = {name: [line["test_accuracy"] for line in history] for name, history in histories.items()}
-    level = SHARE * max((max(values) for values in accuracies.values()), default=0.0)
-    numbers: dict[str, Any] = {network.name: {} for network in networks}
-    for name, values in accuracies.items():
-        found = convergence(np.array(values), level)
-        numbers[name] = {
-            "epochs": len(values),
-            "accuracy, last epoch": values[-1],
-            "level": level,
-            "first epoch at the level": "never" if found.reached is None else found.reached,
-            "epoch from which on it stays there": "never" if found.kept is None else found.kept,
-            "largest drop between epochs": found.largest_drop,
-            "drops in all": found.total_drop,
-        }
+    numbers: dict[str, Any] = {network.name: {} for network in networks} | _numbers(histories)
     return Claim(
         "convergence",
         "Speed and stability of training (footnote 1, where the schemes differ)",
@@ -53,6 +43,44 @@ def measure(networks: list[Network]) -> Claim:
         if histories
         else {},
     )
+
+
+def compare_schemes(alternating: Mapping[int, Network], joint: Mapping[int, Network]) -> dict[str, Any]:
+    """Returns speed and stability of both schemes by seed, and their difference with Student's 95 % interval.
+
+    An accuracy that does not stay at the level counts as doing so one epoch after the last.
+    """
+    seeds = sorted(set(alternating) & set(joint))
+    found: dict[str, list[dict[str, float]]] = {"alternating": [], "joint": []}
+    for seed in seeds:
+        histories = {name: arm[seed].run.history for name, arm in zip(found, (alternating, joint), strict=True)}
+        for name, numbers in _numbers(histories).items():
+            kept = numbers["epochs"] + 1 if numbers[KEPT] == "never" else numbers[KEPT]
+            found[name].append({KEPT: kept, DROPS: numbers[DROPS]})
+    measures = {}
+    for measure in (KEPT, DROPS):
+        values = {name: [numbers[measure] for numbers in each] for name, each in found.items()}
+        difference = interval(np.subtract(values["alternating"], values["joint"]))
+        measures[measure] = values | {"difference": difference._asdict()}
+    return {"seeds": seeds, "measures": measures}
+
+
+def _numbers(histories: Mapping[str, list[dict[str, float]]]) -> dict[str, dict[str, Any]]:
+    accuracies = {name: [line["test_accuracy"] for line in history] for name, history in histories.items()}
+    level = SHARE * max((max(values) for values in accuracies.values()), default=0.0)
+    numbers: dict[str, dict[str, Any]] = {}
+    for name, values in accuracies.items():
+        found = convergence(np.array(values), level)
+        numbers[name] = {
+            "epochs": len(values),
+            "accuracy, last epoch": values[-1],
+            "level": level,
+            "first epoch at the level": "never" if found.reached is None else found.reached,
+            KEPT: "never" if found.kept is None else found.kept,
+            "largest drop between epochs": found.largest_drop,
+            DROPS: found.total_drop,
+        }
+    return numbers
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def page(folder: Path) -> str:
         for file, report in _readable(reports)
         if verdicts.has_control(report)
     }
-    several, findings = _several_seeds(comparisons), _findings(folder, counts)
+    several, findings = _several_seeds(comparisons), _findings(folder, comparisons, counts)
     lines = [
         _HEAD,
         *_overview("At a glance", _ONE_SEED, judged),
@@ -137,24 +137,26 @@ def _findings_section(findings: list[verdicts.Finding]) -> list[str]:
     rows = ((*finding[:-1], verdicts.WORDS[finding.holds]) for finding in findings)
     return [
         "\n## Claims about training and about many networks\n",
-        "Not differences from a control: two ways of training in one seed each, and means over networks.\n",
+        "Not differences from a control: two ways of training, and means over networks. Where an interval stands in "
+        "brackets, it is Student's 95 % interval of the difference over several seeds.\n",
         markdown.table(("claim", "the paper's", "measured on", "ours", "holds"), rows),
     ]
 
 
-def _findings(folder: Path, counts: _Files) -> list[verdicts.Finding]:
-    """Returns what the pictures' numbers and the counts of filters say of training and of many networks."""
+def _findings(folder: Path, comparisons: _Files, counts: _Files) -> list[verdicts.Finding]:
+    """Returns what gates' numbers, comparisons and counts of filters say of training and of many networks."""
     found: list[verdicts.Finding] = []
-    gates, curves = (_numbers(folder, name) for name in ("gates", "convergence"))
+    gates = _numbers(folder, "gates")
     for ours, other in permutations(_trained(folder, gates), 2):
         if ours.config.lsg.sparsity_weight and ours.is_but_for(other, "sparsity-weight", "epochs"):
             epochs = " and ".join(str(each.config.optimizer.epochs) for each in (ours, other))
             measured = f"{ours.name} against {other.name} ({epochs} epochs)"
             found.append(verdicts.of_sparsity(measured, gates[ours.name]["density"], gates[other.name]["density"]))
-    for ours, other in permutations(_trained(folder, curves), 2):
-        if ours.config.scheme == "alternate" and ours.is_but_for(other, "scheme", "sparsity-weight"):
-            measured = f"{ours.name} against {other.name}"
-            found += verdicts.of_schemes(measured, curves[ours.name], curves[other.name])
+    for file, content in _readable(comparisons):
+        for each in content["schemes"]:
+            seeds = "" if len(each["seeds"]) == 1 else f" ({len(each['seeds'])} seeds)"
+            measured = f"{file.stem.removeprefix('tradeoff-')}: {each['alternating']} against {each['joint']}{seeds}"
+            found += verdicts.of_schemes(measured, each)
     for _, content in _readable(counts):
         held = content["thresholds"][str(cli.THRESHOLD)]
         alone = [tables.of_filters(spread["mean"], content) for spread in held["by class"].values()]

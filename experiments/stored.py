@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-VERSIONS = {"report": 5, "tradeoff": 4, "ownership": 3}
+VERSIONS = {"report": 5, "tradeoff": 5, "ownership": 3}
 _PARTS = {
     "report": ("networks", "trained", "claims"),
-    "tradeoff": ("command", "measured", "runs", "claims", "effects", "arms"),
+    "tradeoff": ("command", "measured", "runs", "claims", "effects", "arms", "schemes"),
     "ownership": ("command", "measured", "runs", "filters", "thresholds"),
 }
 

@@ -10,13 +10,14 @@ import shlex
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
 
-from experiments import claims, cli, report, stored, summarize, verdicts
+from experiments import claims, cli, convergence, report, stored, summarize, verdicts
 from experiments.network import Network, open_networks
 from experiments.verdicts import Row
 from lsg_jax import cache, plots
@@ -91,6 +92,18 @@ def curves(arms: dict[str, dict[int, Network]]) -> list[list[str]]:
     return [[family[value] for value in sorted(family)] for family in families.values() if len(family) > 1]
 
 
+def twins(arms: dict[str, dict[int, Network]]) -> list[tuple[str, str]]:
+    """Returns the pairs of arms that differ in the scheme alone and share a seed, the alternating one first."""
+    settings = {arm: _settings(next(iter(seeds.values()))) for arm, seeds in arms.items()}
+    return [
+        (first, second)
+        for first, second in permutations(arms, 2)
+        if settings[first]["scheme"] == "alternate"
+        and settings[second] | {"scheme": "alternate", "seed": settings[first]["seed"]} == settings[first]
+        and set(arms[first]) & set(arms[second])
+    ]
+
+
 def _settings(network: Network) -> dict[str, Any]:
     """Returns a network's settings, without its weight of the sparsity term where that is the default for it."""
     config = network.run.config
@@ -134,6 +147,10 @@ def write(options: Options) -> None:
             arm: {row.claim: _describe(row, seeds, measured["none"], compared[arm][row.claim]) for row in rows}
             for arm, seeds in measured.items()
         },
+        "schemes": [
+            {"alternating": alternating, "joint": joint} | convergence.compare_schemes(found[alternating], found[joint])
+            for alternating, joint in twins(found)
+        ],
     }
     cache.publish(options.output, partial(Path.write_text, data=claims.to_json(content)))
     differences = {

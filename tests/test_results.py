@@ -198,7 +198,9 @@ def test_a_file_of_results_that_is_damaged_is_named(runs, tmp_path, file, conten
     failed = {"by seed": {"0": 0.5, "1": 0.5}, "mean": {"mean": 0.5}, "difference": {"mean": 0, "low": 0, "high": 0}}
     arms = {"none": {"a claim": failed | {"holds": None}}, "both": {"a claim": failed | {"holds": False}}}
     comparison = {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y", "claims": {"a claim": ""}}
-    (tmp_path / "tradeoff-z.json").write_text(json.dumps(comparison | {"arms": arms, "effects": {}, "runs": {}}))
+    (tmp_path / "tradeoff-z.json").write_text(
+        json.dumps(comparison | {"arms": arms, "effects": {}, "runs": {}, "schemes": []})
+    )
     (tmp_path / "notes.json").write_text("{}")
     assert "- **a claim** (no: z: both (2 seeds)). not explained yet" in results.page(tmp_path)
     (tmp_path / file).write_text(content)
@@ -238,19 +240,22 @@ def test_figure_3_needs_a_sparse_gate_and_a_dense_one_without_the_term():
 
 
 @pytest.mark.parametrize(
-    ("alternating", "joint", "said", "holds"),
+    ("epochs", "difference", "said", "holds"),
     [
-        (22, 19, "22 against 19", False),
-        (3, 3, "3 against 3", None),
-        (19, "never", "19 against never", True),
-        ("never", 3, "never against 3", False),
-        ("never", "never", "never against never", None),
+        (([22], [19]), (3, None, None), "22 against 19", False),
+        (([3], [3]), (0, None, None), "3 against 3", None),
+        (([19], [31]), (-12, None, None), "19 against 31", True),
+        (([4, 6], [9, 9]), (-4, -5.5, -2.5), "5 against 9 (-5.5 to -2.5)", True),
+        (([4, 6], [5, 6]), (-0.5, -3, 2), "5 against 5.5 (-3 to +2)", None),
+        (([9, 9], [4, 6]), (4, 2.5, 5.5), "9 against 5 (+2.5 to +5.5)", False),
     ],
 )
-def test_footnote_1_is_judged_by_speed_and_by_stability(alternating, joint, said, holds):
-    sooner = "epoch from which on it stays there"
-    curves = {sooner: alternating, "drops in all": 0.1}, {sooner: joint, "drops in all": 0.2}
-    speed, stability = verdicts.of_schemes("a against b", *curves)
+def test_footnote_1_is_judged_by_speed_and_by_stability(epochs, difference, said, holds):
+    numbers = dict(zip(("alternating", "joint"), epochs, strict=True))
+    sooner = numbers | {"difference": dict(zip(("mean", "low", "high"), difference, strict=True))}
+    drops = {"alternating": [0.1], "joint": [0.2], "difference": {"mean": -0.1, "low": None, "high": None}}
+    measures = {"epoch from which on it stays there": sooner, "drops in all": drops}
+    speed, stability = verdicts.of_schemes("a against b", {"measures": measures})
     assert (speed.ours, speed.holds) == (said, holds)
     assert (stability.ours, stability.holds) == ("0.1 against 0.2", True)
 
@@ -264,37 +269,43 @@ def test_a_tenth_is_5_to_15_percent_of_each_class():
 def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path):
     trained = load_run(runs / "learned")
     without = dataclasses.replace(trained.config, lsg=dataclasses.replace(trained.config.lsg, sparsity_weight=0.0))
-    joint = dataclasses.replace(trained.config, scheme="joint")
-    later = dataclasses.replace(joint, seed=1)
     none = load_run(runs / "none").config
-    for name, config in (("learned", trained.config), ("without", without), ("joint", joint), ("later", later)):
+    for name, config in (("learned", trained.config), ("without", without)):
         save_run(dataclasses.replace(trained, config=config), tmp_path / "runs" / name)
     save_run(dataclasses.replace(trained, config=none), tmp_path / "runs" / "none")
     gates = {name: {"density": 0.1} for name in ("learned", "removed")} | {
         name: {"density": 0.9} for name in ("without", "none")
     }
-    curves = {
-        name: {"epoch from which on it stays there": epoch, "drops in all": 0.0}
-        for name, epoch in (("learned", 4), ("joint", 3), ("later", 3), ("none", 2))
-    } | {"imported": {}}
     (tmp_path / "figures").mkdir()
-    for name, numbers in (("gates", gates), ("convergence", curves)):
-        content = {"title": name, "caption": "", "numbers": numbers}
-        (tmp_path / "figures" / f"{name}.json").write_text(json.dumps(content))
-    ownership.count(ownership.Options((runs / "learned", tmp_path / "runs" / "joint"), tmp_path / "ownership-x.json"))
+    content = {"title": "gates", "caption": "", "numbers": gates}
+    (tmp_path / "figures" / "gates.json").write_text(json.dumps(content))
+    told = {"alternating": [4], "joint": [3], "difference": {"mean": 1, "low": None, "high": None}}
+    equal = {"alternating": [0.1, 0.3], "joint": [0.2, 0.2], "difference": {"mean": 0, "low": -0.9, "high": 0.9}}
+    measures = {"epoch from which on it stays there": told, "drops in all": equal}
+    schemes = [
+        {"alternating": "learned", "joint": "learned, scheme joint", "seeds": seeds, "measures": measures}
+        for seeds in ([0], [0, 1])
+    ]
+    comparison = {name: {} for name in ("claims", "effects", "arms", "runs")} | {"schemes": schemes}
+    comparison |= {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y"}
+    (tmp_path / "tradeoff-z.json").write_text(json.dumps(comparison))
+    ownership.count(ownership.Options((runs / "learned", tmp_path / "runs" / "without"), tmp_path / "ownership-x.json"))
     (tmp_path / "notes.json").write_text("{}")
     page = results.page(tmp_path)
     found = page.split("## Claims about training and about many networks")[1].split("## Runs")[0].splitlines()
     lines = [line.split(" | ", 2)[2] for line in found if line.startswith("| ")][2:]
-    assert lines[:3] == [
+    one, two = (f"z: learned against learned, scheme joint{seeds}" for seeds in ("", " (2 seeds)"))
+    assert lines[:5] == [
         "learned against without (4 and 4 epochs) | 0.1000 against 0.9000 | yes |",
-        "learned against joint | 4 against 3 | no |",
-        "learned against joint | 0 against 0 | cannot tell |",
+        f"{one} | 4 against 3 | no |",
+        f"{one} | 0.2 against 0.2 (-0.9 to +0.9) | cannot tell |",
+        f"{two} | 4 against 3 | no |",
+        f"{two} | 0.2 against 0.2 (-0.9 to +0.9) | cannot tell |",
     ]
-    assert [line.split(" | ")[0] for line in lines[3:]] == 2 * ["2 learned gates of tiny on digits"]
+    assert [line.split(" | ")[0] for line in lines[5:]] == 2 * ["2 learned gates of tiny on digits"]
     assert page.count("- **alternating epochs") == 2
-    assert "two sooner (epoch)** (no: learned against joint). not explained yet" in page
-    assert "(drops in all)** (cannot tell: learned against joint). not explained yet" in page
+    assert f"two sooner (epoch)** (no: {one}, {two}). not explained yet" in page
+    assert "(drops in all)** (cannot tell: 2 of these). not explained yet" in page
 
 
 def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
@@ -304,7 +315,12 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
 
     arms = {"none": of(None, "0", "1"), "both": of(None, "0", "1"), "single": of(True, "0")}
     content = {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y", "claims": {"a claim": ""}}
-    content |= {"arms": {arm: {"a claim": found} for arm, found in arms.items()}, "effects": {}, "runs": {}}
+    content |= {
+        "arms": {arm: {"a claim": found} for arm, found in arms.items()},
+        "effects": {},
+        "runs": {},
+        "schemes": [],
+    }
     (tmp_path / "tradeoff-z.json").write_text(json.dumps(content))
     page = results.page(tmp_path)
     assert "| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import summarize, tables, tradeoff, verdicts
+from experiments import convergence, summarize, tables, tradeoff, verdicts
 from experiments.network import open_networks
 from lsg_jax import data, load_run, plots, save_run
 from lsg_jax.analysis.comparison import Interval, compare, interval, linearized_ratio, paired_interval, share_interval
@@ -163,6 +163,43 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     assert f" ({low:+.4f} to {high:+.4f}) | " in short[-2]
     assert (tmp_path / "t.png").stat().st_size > 10_000
     assert "none, 2 seeds" in capsys.readouterr().out
+
+
+def test_schemes_are_compared_over_the_seeds_that_both_have(runs):
+    (network,) = open_networks(runs / "lsg0", None, None)
+
+    def trained(scheme, seed, accuracies):
+        config = dataclasses.replace(network.run.config, scheme=scheme, seed=seed)
+        history = [{"test_accuracy": accuracy} for accuracy in accuracies]
+        return dataclasses.replace(network, run=dataclasses.replace(network.run, config=config, history=history))
+
+    arms = {
+        "alternating": {
+            0: trained("alternate", 0, [0.5, 1.0, 0.9, 1.0]),  # at 0.95 from the fourth epoch on
+            1: trained("alternate", 1, [0.5, 0.8, 0.7, 0.75]),  # never at 0.95 times the other's 0.9
+            2: trained("alternate", 2, [0.0, 0.0, 0.0, 0.0]),
+        },
+        "joint": {1: trained("joint", 1, [0.5, 0.9, 0.9, 0.9]), 0: trained("joint", 0, [0.9, 0.96, 1.0, 0.98])},
+        "learned otherwise": {0: trained("alternate", 0, [1.0])},
+    }
+    other = arms["learned otherwise"][0].run
+    lsg = dataclasses.replace(other.config.lsg, period=2)
+    changed = dataclasses.replace(other, config=dataclasses.replace(other.config, lsg=lsg))
+    arms["learned otherwise"][0] = dataclasses.replace(network, run=changed)
+    assert tradeoff.twins(arms) == [("alternating", "joint")]
+    found = convergence.compare_schemes(arms["alternating"], arms["joint"])
+    assert found["seeds"] == [0, 1]
+    speed, drops = found["measures"].values()
+    assert (speed["alternating"], speed["joint"], speed["difference"]["mean"]) == ([4, 5], [2, 2], 2.5)
+    assert drops["alternating"] == pytest.approx([0.1, 0.1])
+    assert drops["joint"] == pytest.approx([0.02, 0])
+    half = np.tan(0.475 * np.pi) * 0.5  # Student's t of one degree of freedom, times that deviation of the mean
+    assert speed["difference"]["low"] == pytest.approx(2.5 - half)
+    assert np.isnan(
+        convergence.compare_schemes({0: arms["alternating"][0]}, arms["joint"])["measures"]["drops in all"][
+            "difference"
+        ]["low"]
+    )
 
 
 def test_a_default_weight_of_sparsity_names_no_arm(runs):
