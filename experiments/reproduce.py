@@ -69,6 +69,7 @@ _COSTS = ("--silence-weight=0.5", "--complement-weight=0.1")
 _FINETUNED = {
     "none": ("--gate=none", *_TUNED),
     "learned": _LEARNED,
+    "fixed": ("--gate=fixed", *_TUNED),
     "silence": (*_LEARNED, "--silence-weight=2"),
     "complement": (*_LEARNED, "--complement-weight=1"),
     "both": (*_LEARNED, "--silence-weight=2", "--complement-weight=1"),
