@@ -216,6 +216,25 @@ PLANS = {
         kept=False,
         summary="tradeoff",
     ),
+    **{
+        f"paper-{model}": Plan(
+            "cifar10",
+            tuple(
+                Training(f"paper-{model}-{name}", 151, (f"--model={model}", "--precision=bfloat16", *options))
+                for name, options in (
+                    ("none", ("--gate=none",)),
+                    ("learned", ("--gate=learned",)),
+                    ("gentle", ("--gate=learned", _GENTLE)),
+                    ("fixed", ("--gate=fixed",)),
+                )
+            ),
+            cost=cost,
+            seeds=3,
+            kept=False,
+            summary="tradeoff",
+        )
+        for model, cost in (("resnet20", 3), ("alexnet", 8.4))
+    },
 }
 
 
@@ -225,7 +244,8 @@ class Options:
 
     plans: tyro.conf.Positional[tuple[str, ...]]
     """One or more of: digits, seeds (digits, six of each arm), digits-gates and digits-gates-denser (twenty learned
-    gates), cifar10 (from scratch), scratch (its arms of 31 epochs, compared), tuning (the gate's settings, on held-out
+    gates), cifar10 (from scratch), scratch (its arms of 31 epochs, compared), paper-resnet20 and paper-alexnet (151
+    epochs, three seeds of each arm, in bfloat16: for a GPU), tuning (the gate's settings, on held-out
     training images), and, from the weights of --init, finetune and weights (the costs' weights, on held-out training
     images)."""
     init: Unset[Path] = None
