@@ -60,6 +60,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
                 "claims": {},
                 "effects": {},
                 "arms": {},
+                "schemes": [],
                 "runs": dict.fromkeys(map(str, arguments[:2])),
             }
             Path(arguments[-1].removeprefix("--output=")).write_text(json.dumps(content))
