@@ -1,4 +1,7 @@
-"""Writes results/README.md from the runs in results/runs: each claim, the paper's figure, ours, and the control's."""
+"""Writes results/README.md from the runs in results/runs: each claim, the paper's figure, ours, and the control's.
+
+Beside it verdicts.png shows which claims hold.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -7,8 +10,10 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from matplotlib.figure import Figure
+
 from experiments import cifar10, cli, digits, markdown, stored, summarize, tables, verdicts
-from lsg_jax import cache
+from lsg_jax import cache, plots
 from lsg_jax.config import Config
 
 _HEAD = """# Results
@@ -29,6 +34,8 @@ images; the attacks have the short budget of `experiments.attacks`, which they s
 tables give mean, standard deviation, and in brackets Student's 95 % interval of the difference from the control of the
 same seed; a claim is judged likewise, by the interval of what it compares (for a ratio, of ours less the ratio times
 the control's). Of arms with one seed they give the difference alone."""
+_GLANCE = "\n![Which claims hold, of each network and each arm](verdicts.png)"
+_ONE, _SEVERAL = "one seed; intervals, if any, over the test images", "several seeds; intervals over these"
 _ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
 _UNEXPLAINED = "not explained yet"
 _RUN_HEADS = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values(), "pictures")
@@ -49,20 +56,15 @@ class Options:
 
 def page(folder: Path) -> str:
     """Returns the page for the runs and comparisons in ``folder``."""
-    paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
-    paths = [path for path in paths if (path / "metrics.jsonl").read_text()]  # an imported network has no training
-    reports = _read(file for path in paths if (file := path / "report.json").is_file())
-    comparisons, counts = (_read(sorted(folder.glob(f"{kind}-*.json"))) for kind in ("tradeoff", "ownership"))
+    paths, reports, comparisons = _trained_runs(folder), _reports(folder), _comparisons(folder)
+    counts = _read(sorted(folder.glob("ownership-*.json")))
     if not paths and not comparisons and not counts:
         raise ValueError(f"{folder / 'runs'} holds no runs; copy some with experiments.publish")
-    judged = {
-        file.parent.name: {row.claim: verdicts.verdict(row, report) for row in verdicts.rows(report)}
-        for file, report in _readable(reports)
-        if verdicts.has_control(report)
-    }
-    several, findings = _several_seeds(comparisons), _findings(folder, comparisons, counts)
+    judged, several = _one_seed(reports), _several_seeds(comparisons)
+    findings = _findings(folder, comparisons, counts)
     lines = [
         _HEAD,
+        *([_GLANCE] if judged or several else []),
         *_overview("At a glance", _ONE_SEED, judged),
         *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several),
         *_findings_section(findings),
@@ -81,6 +83,31 @@ def page(folder: Path) -> str:
             tables.numbers_table(content["numbers"]),
         ]
     return "\n".join(lines) + "\n"
+
+
+def glance(folder: Path) -> Figure | None:
+    """Returns the picture of every verdict, None where there is none."""
+    judged = {_ONE: _one_seed(_reports(folder)), _SEVERAL: _several_seeds(_comparisons(folder))}
+    holds = {word: told for told, word in verdicts.WORDS.items()}
+    groups = {
+        title: {name: {claim: holds.get(word) for claim, word in claimed.items()} for name, claimed in columns.items()}
+        for title, columns in judged.items()
+        if columns
+    }
+    return plots.verdicts(groups) if groups else None
+
+
+def _trained_runs(folder: Path) -> list[Path]:
+    paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
+    return [path for path in paths if (path / "metrics.jsonl").read_text()]  # an imported network has no training
+
+
+def _reports(folder: Path) -> _Files:
+    return _read(file for path in _trained_runs(folder) if (file := path / "report.json").is_file())
+
+
+def _comparisons(folder: Path) -> _Files:
+    return _read(sorted(folder.glob("tradeoff-*.json")))
 
 
 def _read(files: Iterable[Path]) -> _Files:
@@ -108,6 +135,15 @@ def _sections(folder: Path, files: _Files, section: Callable[[Path, dict[str, An
             yield from (f"\n## {title}\n", f"{str(content).removeprefix(f'{folder}/')}.")
         else:
             yield from section(file, content)
+
+
+def _one_seed(reports: _Files) -> dict[str, dict[str, str]]:
+    """Returns the verdicts of each network whose report has a control, by its name."""
+    return {
+        file.parent.name: {row.claim: verdicts.verdict(row, report) for row in verdicts.rows(report)}
+        for file, report in _readable(reports)
+        if verdicts.has_control(report)
+    }
 
 
 def _several_seeds(comparisons: _Files) -> dict[str, dict[str, str]]:
@@ -295,6 +331,8 @@ def write(options: Options) -> None:
     """Writes the page and, where asked, tables of others."""
     content = page(options.folder)
     markdown.fill({name: table(options.folder, name) for name in options.tables})
+    if (figure := glance(options.folder)) is not None:
+        cli.save_figure(figure, options.folder / "verdicts.png")
     cache.publish(options.folder / "README.md", lambda file: file.write_text(content))
     print(options.folder / "README.md")
 

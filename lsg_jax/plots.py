@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,11 @@ from lsg_jax.analysis.ownership import OwnershipStatistics
 from lsg_jax.analysis.similarity import Similarity
 
 _STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"))
+_VERDICTS: dict[bool | None, tuple[str, str, str, int]] = {  # label, marker, colour and size
+    True: ("holds", "o", "#0072b2", 60),
+    False: ("does not hold", "X", "#d55e00", 50),
+    None: ("cannot be told", "o", "0.55", 14),
+}
 _HISTORY = {
     "test_accuracy": "test accuracy",
     "test_cross_entropy": "test cross entropy (nats)",
@@ -335,6 +341,38 @@ def grouped_bars(bars: dict[str, dict[str, float]], unit: str) -> Figure:
     axis.set_xlim(0, 1.08)
     axis.set_xlabel(unit)
     figure.legend(loc="outside lower center", ncols=len(parts))
+    return figure
+
+
+def verdicts(groups: Mapping[str, Mapping[str, Mapping[str, bool | None]]]) -> Figure:
+    """Which claims hold (True), fail (False) or cannot be told (None): claims down, titled groups of columns across."""
+    claims = list(dict.fromkeys(claim for columns in groups.values() for told in columns.values() for claim in told))
+    names = [name for columns in groups.values() for name in columns]
+    figure = Figure(figsize=(7.5 + 0.26 * len(names), 3.6 + 0.24 * len(claims)), layout="constrained")
+    axes = figure.subplots(1, len(groups), sharey=True, squeeze=False, width_ratios=list(map(len, groups.values())))[0]
+    for axis, (title, columns) in zip(axes, groups.items(), strict=True):
+        for told, (label, marker, color, size) in _VERDICTS.items():
+            found = [
+                (across, claims.index(claim))
+                for across, column in enumerate(columns.values())
+                for claim, holds in column.items()
+                if holds is told
+            ]
+            face = "none" if told is None else color
+            axis.scatter(
+                *np.array(found).reshape(-1, 2).T, size, facecolor=face, edgecolor=color, marker=marker, label=label
+            )
+        axis.set_title(title, fontsize=9, loc="left")
+        axis.set_xticks(range(len(columns)), ["\n".join(wrap(name, 36)) for name in columns], rotation=90, fontsize=7)
+        axis.set_xlim(-0.6, len(columns) - 0.4)
+        axis.grid(alpha=0.25, linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.tick_params(length=0)
+        for side in axis.spines.values():
+            side.set_visible(False)
+    axes[0].set_yticks(range(len(claims)), claims, fontsize=8)
+    axes[0].set_ylim(len(claims) - 0.4, -0.6)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(_VERDICTS), fontsize=9)
     return figure
 
 

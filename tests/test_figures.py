@@ -127,3 +127,18 @@ def test_ownership_bars_stand_over_their_classes():
     assert ticks(axis.get_xticklabels()) == [*NAMES, "shared"]
     assert ticks(axis.get_legend().get_texts()) == ["threshold 0.25", "threshold 0.5"]
     assert "5 models" in axis.get_ylabel()
+
+
+def test_each_verdict_has_its_mark_where_claim_and_network_meet():
+    groups = {
+        "one seed": {"a": {"x": True, "y": False}, "b": {"y": None}},
+        "several": {"c": {"z": True, "x": False}},
+    }
+    figure = plots.verdicts(groups)
+    marks = [[each.get_offsets().tolist() for each in axis.collections] for axis in figure.axes]
+    assert marks == [[[[0, 0]], [[0, 1]], [[1, 1]]], [[[0, 2]], [[0, 0]], []]]
+    first, second = figure.axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["x", "y", "z"]
+    assert [label.get_text() for label in second.get_xticklabels()] == ["c"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["holds", "does not hold", "cannot be told"]

@@ -56,6 +56,7 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     file.write_text(claims.to_json(content | {"claims": found}))
     claims.write(convergence.measure(networks), tmp_path / "figures")
     results.write(results.Options(tmp_path))
+    assert (tmp_path / "verdicts.png").stat().st_size > 10_000
     page = (tmp_path / "README.md").read_text()
     ours, control = (each.run.history[-1]["test_accuracy"] for each in networks)
     head = "|  | learned | none |\n| --- | --- | --- |\n| epochs | 4 | 4 |\n"
@@ -323,6 +324,9 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
     }
     (tmp_path / "tradeoff-z.json").write_text(json.dumps(content))
     page = results.page(tmp_path)
+    (axis,) = results.glance(tmp_path).axes
+    assert [each.get_offsets().tolist() for each in axis.collections] == [[], [], [[0, 0]]]
+    assert "(verdicts.png)" in page
     assert "| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page
     assert "not kept here" not in page
     (tmp_path / "tradeoff-z.json").write_text(json.dumps(content | {"runs": {"runs/both/seed0": {"command": "x"}}}))
