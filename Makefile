@@ -82,7 +82,7 @@ results-cifar10: .venv/installed
 		--against=results/runs/cifar10-learned --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.ownership --output=results/ownership-cifar10.json results/runs/cifar10-learned \
 		results/runs/cifar10-period6 results/runs/cifar10-joint* \
-		$(filter-out results/runs/finetune-none%,$(wildcard results/runs/finetune-*))
+		$(filter-out results/runs/finetune-none% results/runs/finetune-fixed%,$(wildcard results/runs/finetune-*))
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-no-sparsity --output=results/figures
 	for claim in masking localization; do \

@@ -88,13 +88,8 @@ def page(folder: Path) -> str:
 def glance(folder: Path) -> Figure | None:
     """Returns the picture of every verdict, None where there is none."""
     judged = {_ONE: _one_seed(_reports(folder)), _SEVERAL: _several_seeds(_comparisons(folder))}
-    holds = {word: told for told, word in verdicts.WORDS.items()}
-    groups = {
-        title: {name: {claim: holds.get(word) for claim, word in claimed.items()} for name, claimed in columns.items()}
-        for title, columns in judged.items()
-        if columns
-    }
-    return plots.verdicts(groups) if groups else None
+    told = {title: columns for title, columns in judged.items() if columns}
+    return plots.verdicts(told) if told else None
 
 
 def _trained_runs(folder: Path) -> list[Path]:
@@ -174,7 +169,8 @@ def _findings_section(findings: list[verdicts.Finding]) -> list[str]:
     return [
         "\n## Claims about training and about many networks\n",
         "Not differences from a control: two ways of training, and means over networks. Where an interval stands in "
-        "brackets, it is Student's 95 % interval of the difference over several seeds.\n",
+        "brackets, it is Student's 95 % interval of the difference over several seeds. An accuracy that never stays at "
+        "the level counts as doing so one epoch after the last.\n",
         markdown.table(("claim", "the paper's", "measured on", "ours", "holds"), rows),
     ]
 
@@ -188,10 +184,11 @@ def _findings(folder: Path, comparisons: _Files, counts: _Files) -> list[verdict
             epochs = " and ".join(str(each.config.optimizer.epochs) for each in (ours, other))
             measured = f"{ours.name} against {other.name} ({epochs} epochs)"
             found.append(verdicts.of_sparsity(measured, gates[ours.name]["density"], gates[other.name]["density"]))
-    for file, content in _readable(comparisons):
+    for _, content in _readable(comparisons):
         for each in content["schemes"]:
             seeds = "" if len(each["seeds"]) == 1 else f" ({len(each['seeds'])} seeds)"
-            measured = f"{file.stem.removeprefix('tradeoff-')}: {each['alternating']} against {each['joint']}{seeds}"
+            compared = f"{each['alternating']} against {each['joint']}{seeds}"
+            measured = f"{content['measured'].split(';')[0]}: {compared}"
             found += verdicts.of_schemes(measured, each)
     for _, content in _readable(counts):
         held = content["thresholds"][str(cli.THRESHOLD)]
@@ -266,9 +263,14 @@ def _unshown(measured: dict[str, list[str]]) -> Iterator[str]:
 def _arms_section(file: Path, content: dict[str, Any]) -> list[str]:
     kept = all((file.parent / "runs" / Path(run).name).is_dir() for run in content["runs"])
     unkept = "" if kept else " The runs themselves are not kept here; the command of each is among the numbers."
+    untold = (
+        f" Not told of, as not every network here has images to tell by: {', '.join(content['untold'])}."
+        if content["untold"]
+        else ""
+    )
     return [
         f"\n## Arms and their control: {file.stem.removeprefix('tradeoff-')}\n",
-        f"{content['measured']}. By `{content['command']}`. [All numbers]({file.name}).{unkept}\n",
+        f"{content['measured']}. By `{content['command']}`. [All numbers]({file.name}).{unkept}{untold}\n",
         f"![Effect and accuracy of each arm, less the control's]({file.stem}.png)\n",
         tables.arms_table(content),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 VERSIONS = {"report": 5, "tradeoff": 5, "ownership": 3}
 _PARTS = {
     "report": ("networks", "trained", "claims"),
-    "tradeoff": ("command", "measured", "runs", "claims", "effects", "arms", "schemes"),
+    "tradeoff": ("command", "measured", "runs", "claims", "untold", "effects", "arms", "schemes"),
     "ownership": ("command", "measured", "runs", "filters", "thresholds"),
 }
 

@@ -93,12 +93,16 @@ def curves(arms: dict[str, dict[int, Network]]) -> list[list[str]]:
 
 
 def twins(arms: dict[str, dict[int, Network]]) -> list[tuple[str, str]]:
-    """Returns the pairs of arms that differ in the scheme alone and share a seed, the alternating one first."""
+    """Returns the pairs of arms of the paper's method that differ in the scheme alone, the alternating one first.
+
+    They share a seed, learned their gate, paid no other cost and were trained from scratch: footnote 1 is of these.
+    """
     settings = {arm: _settings(next(iter(seeds.values()))) for arm, seeds in arms.items()}
+    paper = {"gate": "learned", "init": None, "silence-weight": 0, "complement-weight": 0}
     return [
         (first, second)
         for first, second in permutations(arms, 2)
-        if settings[first]["scheme"] == "alternate"
+        if settings[first] == settings[first] | paper | {"scheme": "alternate"}
         and settings[second] | {"scheme": "alternate", "seed": settings[first]["seed"]} == settings[first]
         and set(arms[first]) & set(arms[second])
     ]
@@ -129,7 +133,7 @@ def write(options: Options) -> None:
     cli.check_json(options.output)
     networks = _open(options.runs, options.data_dir)
     found = arms(networks)
-    rows, measured = _measure(found)
+    rows, untold, measured = _measure(found)
     compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}
     effects = {row.effect: row.claim for row in rows if row.effect is not None}
     content = {
@@ -142,6 +146,7 @@ def write(options: Options) -> None:
             for path, network in zip(options.runs, networks, strict=True)
         },
         "claims": {row.claim: row.paper for row in rows},
+        "untold": untold,
         "effects": effects,
         "arms": {
             arm: {row.claim: _describe(row, seeds, measured["none"], compared[arm][row.claim]) for row in rows}
@@ -180,8 +185,13 @@ def _open(paths: tuple[Path, ...], data_dir: Path | None) -> list[Network]:
     return networks
 
 
-def _measure(arms: dict[str, dict[int, Network]]) -> tuple[list[Row], dict[str, dict[int, dict[str, float]]]]:
-    """Returns the claims that every network can tell of, and what each says of them, by arm and seed."""
+def _measure(
+    arms: dict[str, dict[int, Network]],
+) -> tuple[list[Row], list[str], dict[str, dict[int, dict[str, float]]]]:
+    """Returns the claims that every network can tell of, those that not all can, and what each says, by arm and seed.
+
+    One that has no images of some kind cannot tell of a claim about them.
+    """
     rows: list[Row] = []
     measured: dict[str, dict[int, dict[str, float]]] = {}
     for arm, seeds in arms.items():
@@ -190,11 +200,11 @@ def _measure(arms: dict[str, dict[int, Network]]) -> tuple[list[Row], dict[str, 
             print(f"{arm}, seed {seed}", flush=True)
             rows, measured[arm][seed] = measure(network)
     everything = [values for seeds in measured.values() for values in seeds.values()]
-    rows = [row for row in rows if all(np.isfinite(values[row.claim]) for values in everything)]
+    untold = [row.claim for row in rows if not all(np.isfinite(values[row.claim]) for values in everything)]
     for values in everything:
-        for claim in set(values) - {row.claim for row in rows}:
+        for claim in untold:
             del values[claim]
-    return rows, measured
+    return [row for row in rows if row.claim not in untold], untold, measured
 
 
 def _measured_on(network: Network) -> str:

@@ -17,10 +17,11 @@ from lsg_jax.analysis.ownership import OwnershipStatistics
 from lsg_jax.analysis.similarity import Similarity
 
 _STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"))
-_VERDICTS: dict[bool | None, tuple[str, str, str, int]] = {  # label, marker, colour and size
-    True: ("holds", "o", "#0072b2", 60),
-    False: ("does not hold", "X", "#d55e00", 50),
-    None: ("cannot be told", "o", "0.55", 14),
+_VERDICTS = {  # marker, size, colours of face and edge
+    "yes": ("o", 60, "#0072b2", "#0072b2"),
+    "no": ("X", 50, "#d55e00", "#d55e00"),
+    "cannot tell": ("o", 14, "none", "0.55"),
+    "no images to tell by": ("d", 14, "none", "0.55"),
 }
 _HISTORY = {
     "test_accuracy": "test accuracy",
@@ -344,24 +345,22 @@ def grouped_bars(bars: dict[str, dict[str, float]], unit: str) -> Figure:
     return figure
 
 
-def verdicts(groups: Mapping[str, Mapping[str, Mapping[str, bool | None]]]) -> Figure:
-    """Which claims hold (True), fail (False) or cannot be told (None): claims down, titled groups of columns across."""
+def verdicts(groups: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Figure:
+    """The verdict of each column on each claim: claims down, titled groups of columns across."""
     claims = list(dict.fromkeys(claim for columns in groups.values() for told in columns.values() for claim in told))
     names = [name for columns in groups.values() for name in columns]
     figure = Figure(figsize=(7.5 + 0.26 * len(names), 3.6 + 0.24 * len(claims)), layout="constrained")
     axes = figure.subplots(1, len(groups), sharey=True, squeeze=False, width_ratios=list(map(len, groups.values())))[0]
     for axis, (title, columns) in zip(axes, groups.items(), strict=True):
-        for told, (label, marker, color, size) in _VERDICTS.items():
+        for verdict, (marker, size, face, edge) in _VERDICTS.items():
             found = [
                 (across, claims.index(claim))
                 for across, column in enumerate(columns.values())
-                for claim, holds in column.items()
-                if holds is told
+                for claim, word in column.items()
+                if word == verdict
             ]
-            face = "none" if told is None else color
-            axis.scatter(
-                *np.array(found).reshape(-1, 2).T, size, facecolor=face, edgecolor=color, marker=marker, label=label
-            )
+            places = np.array(found).reshape(-1, 2).T
+            axis.scatter(*places, size, facecolor=face, edgecolor=edge, marker=marker, label=verdict)
         axis.set_title(title, fontsize=9, loc="left")
         axis.set_xticks(range(len(columns)), ["\n".join(wrap(name, 36)) for name in columns], rotation=90, fontsize=7)
         axis.set_xlim(-0.6, len(columns) - 0.4)

@@ -131,14 +131,14 @@ def test_ownership_bars_stand_over_their_classes():
 
 def test_each_verdict_has_its_mark_where_claim_and_network_meet():
     groups = {
-        "one seed": {"a": {"x": True, "y": False}, "b": {"y": None}},
-        "several": {"c": {"z": True, "x": False}},
+        "one seed": {"a": {"x": "yes", "y": "no"}, "b": {"y": "cannot tell"}},
+        "several": {"c": {"z": "yes", "x": "no", "y": "no images to tell by"}},
     }
     figure = plots.verdicts(groups)
     marks = [[each.get_offsets().tolist() for each in axis.collections] for axis in figure.axes]
-    assert marks == [[[[0, 0]], [[0, 1]], [[1, 1]]], [[[0, 2]], [[0, 0]], []]]
+    assert marks == [[[[0, 0]], [[0, 1]], [[1, 1]], []], [[[0, 2]], [[0, 0]], [], [[0, 1]]]]
     first, second = figure.axes
     assert [label.get_text() for label in first.get_yticklabels()] == ["x", "y", "z"]
     assert [label.get_text() for label in second.get_xticklabels()] == ["c"]
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["holds", "does not hold", "cannot be told"]
+    assert [text.get_text() for text in legend.get_texts()] == ["yes", "no", "cannot tell", "no images to tell by"]

@@ -61,6 +61,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
                 "effects": {},
                 "arms": {},
                 "schemes": [],
+                "untold": [],
                 "runs": dict.fromkeys(map(str, arguments[:2])),
             }
             Path(arguments[-1].removeprefix("--output=")).write_text(json.dumps(content))
@@ -192,6 +193,7 @@ def test_the_committed_page_of_results_is_what_the_files_say():
         pytest.skip("no runs are committed")
     assert (folder / "README.md").read_text() == results.page(folder)
     assert results._UNEXPLAINED not in results.page(folder)
+    assert (folder / "verdicts.png").is_file()
     commands = subprocess.check_output(["make", "--dry-run", "results-cifar10"], cwd=folder.parent, text=True)
     shown = re.search(r"experiments.results --tables ((.*\\\n)*.*)", commands)[1].replace("\\", "").split()
     assert {"cifar10-learned", "effects-finetune"} <= set(shown)

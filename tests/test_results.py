@@ -200,7 +200,7 @@ def test_a_file_of_results_that_is_damaged_is_named(runs, tmp_path, file, conten
     arms = {"none": {"a claim": failed | {"holds": None}}, "both": {"a claim": failed | {"holds": False}}}
     comparison = {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y", "claims": {"a claim": ""}}
     (tmp_path / "tradeoff-z.json").write_text(
-        json.dumps(comparison | {"arms": arms, "effects": {}, "runs": {}, "schemes": []})
+        json.dumps(comparison | {"arms": arms, "effects": {}, "runs": {}, "schemes": [], "untold": []})
     )
     (tmp_path / "notes.json").write_text("{}")
     assert "- **a claim** (no: z: both (2 seeds)). not explained yet" in results.page(tmp_path)
@@ -255,8 +255,9 @@ def test_footnote_1_is_judged_by_speed_and_by_stability(epochs, difference, said
     numbers = dict(zip(("alternating", "joint"), epochs, strict=True))
     sooner = numbers | {"difference": dict(zip(("mean", "low", "high"), difference, strict=True))}
     drops = {"alternating": [0.1], "joint": [0.2], "difference": {"mean": -0.1, "low": None, "high": None}}
-    measures = {"epoch from which on it stays there": sooner, "drops in all": drops}
-    speed, stability = verdicts.of_schemes("a against b", {"measures": measures})
+    found = {"measures": {"epoch from which on it stays there": sooner, "drops in all": drops}}
+    found["never at the level"] = {"alternating": 0, "joint": 0}
+    speed, stability = verdicts.of_schemes("a against b", found)
     assert (speed.ours, speed.holds) == (said, holds)
     assert (stability.ours, stability.holds) == ("0.1 against 0.2", True)
 
@@ -285,27 +286,30 @@ def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path)
     measures = {"epoch from which on it stays there": told, "drops in all": equal}
     schemes = [
         {"alternating": "learned", "joint": "learned, scheme joint", "seeds": seeds, "measures": measures}
+        | {"never at the level": {"alternating": 0, "joint": len(seeds) - 1}}
         for seeds in ([0], [0, 1])
     ]
-    comparison = {name: {} for name in ("claims", "effects", "arms", "runs")} | {"schemes": schemes}
-    comparison |= {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y"}
+    comparison = {name: {} for name in ("claims", "effects", "arms", "runs")}
+    comparison |= {"schemes": schemes, "untold": ["a claim"]}
+    comparison |= {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y; on z"}
     (tmp_path / "tradeoff-z.json").write_text(json.dumps(comparison))
     ownership.count(ownership.Options((runs / "learned", tmp_path / "runs" / "without"), tmp_path / "ownership-x.json"))
     (tmp_path / "notes.json").write_text("{}")
     page = results.page(tmp_path)
     found = page.split("## Claims about training and about many networks")[1].split("## Runs")[0].splitlines()
     lines = [line.split(" | ", 2)[2] for line in found if line.startswith("| ")][2:]
-    one, two = (f"z: learned against learned, scheme joint{seeds}" for seeds in ("", " (2 seeds)"))
+    one, two = (f"y: learned against learned, scheme joint{seeds}" for seeds in ("", " (2 seeds)"))
     assert lines[:5] == [
         "learned against without (4 and 4 epochs) | 0.1000 against 0.9000 | yes |",
         f"{one} | 4 against 3 | no |",
         f"{one} | 0.2 against 0.2 (-0.9 to +0.9) | cannot tell |",
-        f"{two} | 4 against 3 | no |",
+        f"{two} | 4 against 3 (1 never) | no |",
         f"{two} | 0.2 against 0.2 (-0.9 to +0.9) | cannot tell |",
     ]
     assert [line.split(" | ")[0] for line in lines[5:]] == 2 * ["2 learned gates of tiny on digits"]
     assert page.count("- **alternating epochs") == 2
-    assert f"two sooner (epoch)** (no: {one}, {two}). not explained yet" in page
+    assert f"from an earlier epoch on** (no: {one}, {two}). not explained yet" in page
+    assert "Not told of, as not every network here has images to tell by: a claim.\n" in page
     assert "(drops in all)** (cannot tell: 2 of these). not explained yet" in page
 
 
@@ -321,11 +325,12 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
         "effects": {},
         "runs": {},
         "schemes": [],
+        "untold": [],
     }
     (tmp_path / "tradeoff-z.json").write_text(json.dumps(content))
     page = results.page(tmp_path)
     (axis,) = results.glance(tmp_path).axes
-    assert [each.get_offsets().tolist() for each in axis.collections] == [[], [], [[0, 0]]]
+    assert [each.get_offsets().tolist() for each in axis.collections] == [[], [], [[0, 0]], []]
     assert "(verdicts.png)" in page
     assert "| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page
     assert "not kept here" not in page

@@ -189,6 +189,7 @@ def test_schemes_are_compared_over_the_seeds_that_both_have(runs):
     assert tradeoff.twins(arms) == [("alternating", "joint")]
     found = convergence.compare_schemes(arms["alternating"], arms["joint"])
     assert found["seeds"] == [0, 1]
+    assert found["never at the level"] == {"alternating": 1, "joint": 0}
     speed, drops = found["measures"].values()
     assert (speed["alternating"], speed["joint"], speed["difference"]["mean"]) == ([4, 5], [2, 2], 2.5)
     assert drops["alternating"] == pytest.approx([0.1, 0.1])

@@ -1,9 +1,10 @@
 """Two black-box attacks (appendix E, Table 3).
 
 An attack sees a network only through ``probabilities``, a traceable function from images f32[M, H, W, channels], uint8
-images divided by 255, to f32[M, C]. It should be given images that the network classifies correctly (``correct``).
-Images are attacked one after another and each stops once it is fooled, so the largest array holds the candidates of one
-image. Its random choices depend on the key and its position alone: a larger budget repeats a smaller one and goes on.
+images divided by 255, to f32[M, C]. It should be given images that the network classifies correctly
+(``classifier.correct``). Images are attacked one after another and each stops once it is fooled, so the largest array
+holds the candidates of one image. Its random choices depend on the key and its position alone: a larger budget repeats
+a smaller one and goes on.
 """
 
 from collections.abc import Callable
