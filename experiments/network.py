@@ -100,7 +100,7 @@ class Network:
         """Stationary points of Phi in density form on the test set, by the G that the search started from."""
         kernel, _ = self.linear
         activation = group_means(self.features, self.labels == np.arange(kernel.shape[1])[:, None])
-        starts = {  # the same for every network: its own gate, which not all have, would favour those
+        starts = {  # of every network alike: its own gate, which not all have, would favour those
             "all-one": np.ones(kernel.T.shape),
             "after its training's updates": np.asarray(self.phi_after(self).gate),
             "each filter of the class it answers to most": activation == activation.max(axis=0),
