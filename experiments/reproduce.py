@@ -89,6 +89,7 @@ _SCRATCH = (
     Training("cifar10-learned", 31, ("--gate=learned", _GENTLE), "cifar10-none", attack_images=attacks.IMAGES),
     Training("cifar10-period6", 31, ("--gate=learned", _GENTLE, "--period=6"), "cifar10-none"),
     Training("cifar10-fixed", 31, ("--gate=fixed", _GENTLE), "cifar10-none"),
+    Training("cifar10-fixed-joint", 31, ("--gate=fixed", "--scheme=joint"), "cifar10-none"),
     Training("cifar10-joint", 31, (*_JOINT, _GENTLE), "cifar10-none"),
     Training("cifar10-joint-costs", 31, (*_JOINT, _GENTLE, *_COSTS), "cifar10-none", attack_images=attacks.IMAGES),
 )
