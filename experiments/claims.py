@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,6 +79,12 @@ def over_images(ours: np.ndarray, other: np.ndarray) -> dict[str, float]:
     if ours.dtype == bool:
         return comparison.paired_interval(ours[counted], other[counted])._asdict()
     return comparison.interval(ours[counted] - other[counted])._asdict()
+
+
+def ends(difference: Mapping[str, float | None], digits: str = ".4f") -> str:
+    """Returns the interval of a difference in brackets, "" of one value alone, which has none."""
+    low, high = difference["low"], difference["high"]
+    return "" if low is None or math.isnan(low) else f" ({low:+{digits}} to {high:+{digits}})"
 
 
 def to_json(content: Any, indent: int | None = 1) -> str:

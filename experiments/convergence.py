@@ -50,20 +50,19 @@ def compare_schemes(alternating: Mapping[int, Network], joint: Mapping[int, Netw
 
     An accuracy that never stays at the level counts as doing so one epoch after the last, and is counted.
     """
+    schemes = {"alternating": alternating, "joint": joint}
     seeds = sorted(set(alternating) & set(joint))
-    found: dict[str, list[dict[str, float]]] = {"alternating": [], "joint": []}
-    never = dict.fromkeys(found, 0)
+    never = dict.fromkeys(schemes, 0)
+    found: dict[str, dict[str, list[float]]] = {measure: {name: [] for name in schemes} for measure in (KEPT, DROPS)}
     for seed in seeds:
-        histories = {name: arm[seed].run.history for name, arm in zip(found, (alternating, joint), strict=True)}
-        for name, numbers in _numbers(histories).items():
-            kept = numbers["epochs"] + 1 if numbers[KEPT] == "never" else numbers[KEPT]
+        for name, numbers in _numbers({name: arm[seed].run.history for name, arm in schemes.items()}).items():
             never[name] += numbers[KEPT] == "never"
-            found[name].append({KEPT: kept, DROPS: numbers[DROPS]})
-    measures = {}
-    for measure in (KEPT, DROPS):
-        values = {name: [numbers[measure] for numbers in each] for name, each in found.items()}
-        difference = interval(np.subtract(values["alternating"], values["joint"]))
-        measures[measure] = values | {"difference": difference._asdict()}
+            found[KEPT][name].append(numbers["epochs"] + 1 if numbers[KEPT] == "never" else numbers[KEPT])
+            found[DROPS][name].append(numbers[DROPS])
+    differences = {
+        measure: interval(np.subtract(values["alternating"], values["joint"])) for measure, values in found.items()
+    }
+    measures = {measure: values | {"difference": differences[measure]._asdict()} for measure, values in found.items()}
     return {"seeds": seeds, "never at the level": never, "measures": measures}
 
 

@@ -55,13 +55,42 @@ class Options:
     numbers of figures/CLAIM.json (convergence)."""
 
 
-def page(folder: Path) -> str:
-    """Returns the page for the runs and comparisons in ``folder``."""
-    paths, reports, comparisons = _trained_runs(folder), _reports(folder), _comparisons(folder)
-    counts = _read(sorted(folder.glob("ownership-*.json")))
+class Results(NamedTuple):
+    """What lies in a folder of results.
+
+    Attributes:
+      folder: where.
+      paths: the folders of its trained runs.
+      reports: of these, those that are there.
+      comparisons: of arms.
+      counts: of the filters that classes hold alone.
+      one_seed: the verdicts of each network whose report has a control, by its name and the claim.
+      several_seeds: those of each arm that has several seeds, by its comparison and name.
+    """
+
+    folder: Path
+    paths: list[Path]
+    reports: _Files
+    comparisons: _Files
+    counts: _Files
+    one_seed: dict[str, dict[str, str]]
+    several_seeds: dict[str, dict[str, str]]
+
+
+def read(folder: Path) -> Results:
+    """Returns the results in ``folder``. Raises ValueError where there are none."""
+    paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
+    paths = [path for path in paths if (path / "metrics.jsonl").read_text()]  # an imported network has no training
+    reports = _read(file for path in paths if (file := path / "report.json").is_file())
+    comparisons, counts = (_read(sorted(folder.glob(f"{kind}-*.json"))) for kind in ("tradeoff", "ownership"))
     if not paths and not comparisons and not counts:
         raise ValueError(f"{folder / 'runs'} holds no runs; copy some with experiments.publish")
-    judged, several = _one_seed(reports), _several_seeds(comparisons)
+    return Results(folder, paths, reports, comparisons, counts, _one_seed(reports), _several_seeds(comparisons))
+
+
+def page(results: Results) -> str:
+    """Returns the page of the results."""
+    folder, paths, reports, comparisons, counts, judged, several = results
     findings = _findings(folder, comparisons, counts)
     lines = [
         _HEAD,
@@ -86,24 +115,11 @@ def page(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def glance(folder: Path) -> Figure | None:
+def glance(results: Results) -> Figure | None:
     """Returns the picture of every verdict, None where there is none."""
-    judged = {_ONE: _one_seed(_reports(folder)), _SEVERAL: _several_seeds(_comparisons(folder))}
+    judged = {_ONE: results.one_seed, _SEVERAL: results.several_seeds}
     told = {title: columns for title, columns in judged.items() if columns}
     return plots.verdicts(told) if told else None
-
-
-def _trained_runs(folder: Path) -> list[Path]:
-    paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
-    return [path for path in paths if (path / "metrics.jsonl").read_text()]  # an imported network has no training
-
-
-def _reports(folder: Path) -> _Files:
-    return _read(file for path in _trained_runs(folder) if (file := path / "report.json").is_file())
-
-
-def _comparisons(folder: Path) -> _Files:
-    return _read(sorted(folder.glob("tradeoff-*.json")))
 
 
 def _read(files: Iterable[Path]) -> _Files:
@@ -134,7 +150,6 @@ def _sections(folder: Path, files: _Files, section: Callable[[Path, dict[str, An
 
 
 def _one_seed(reports: _Files) -> dict[str, dict[str, str]]:
-    """Returns the verdicts of each network whose report has a control, by its name."""
     return {
         file.parent.name: {row.claim: verdicts.verdict(row, report) for row in verdicts.rows(report)}
         for file, report in _readable(reports)
@@ -143,7 +158,6 @@ def _one_seed(reports: _Files) -> dict[str, dict[str, str]]:
 
 
 def _several_seeds(comparisons: _Files) -> dict[str, dict[str, str]]:
-    """Returns the verdicts of each arm that has several seeds, by its comparison and name."""
     judged = {}
     for file, content in _readable(comparisons):
         for arm, claimed in content["arms"].items():
@@ -332,9 +346,10 @@ def table(folder: Path, name: str) -> str:
 
 def write(options: Options) -> None:
     """Writes the page and, where asked, tables of others."""
-    content = page(options.folder)
+    found = read(options.folder)
+    content = page(found)
     markdown.fill({name: table(options.folder, name) for name in options.tables})
-    if (figure := glance(options.folder)) is not None:
+    if (figure := glance(found)) is not None:
         cli.save_figure(figure, options.folder / "verdicts.png")
     cache.publish(options.folder / "README.md", lambda file: file.write_text(content))
     print(options.folder / "README.md")

@@ -50,10 +50,8 @@ def effects_table(content: dict[str, Any]) -> str:
 
 
 def _bracketed(difference: dict[str, float | None]) -> str:
-    mean, low, high = (difference[end] for end in ("mean", "low", "high"))
-    if mean is None:
-        return ""
-    return f" ({mean:+.4f})" if low is None else f" ({low:+.4f} to {high:+.4f})"
+    mean = difference["mean"]
+    return "" if mean is None else claims.ends(difference) or f" ({mean:+.4f})"
 
 
 def _arm_cell(found: dict[str, Any], judged: bool) -> str:

@@ -21,7 +21,7 @@ from experiments import claims, cli, convergence, report, stored, summarize, ver
 from experiments.network import Network, open_networks
 from experiments.verdicts import Row
 from lsg_jax import cache, plots
-from lsg_jax.analysis.comparison import Compared, Interval, compare
+from lsg_jax.analysis.comparison import Compared, compare
 from lsg_jax.checkpoint import environment
 from lsg_jax.config import Config, GateConfig, Unset
 
@@ -168,7 +168,8 @@ def write(options: Options) -> None:
     for arm, differs in compared.items():
         print(f"{arm}, {len(measured[arm])} seeds")
         for claim, value in differs.items():
-            print(f"  {claim:68s}{value.mean.mean:8.4f}  difference {_range(value.difference)}")
+            difference = f"{value.difference.mean:+.4f}{claims.ends(value.difference._asdict())}"
+            print(f"  {claim:68s}{value.mean.mean:8.4f}  difference {difference}")
     print(f"{options.output} and {picture} written")
 
 
@@ -227,10 +228,6 @@ def _describe(
         "difference": compared.difference._asdict(),
         "holds": verdicts.over_seeds(row, ours, theirs),
     }
-
-
-def _range(value: Interval) -> str:
-    return f"{value.mean:+.4f}" + ("" if np.isnan(value.low) else f" ({value.low:+.4f} to {value.high:+.4f})")
 
 
 if __name__ == "__main__":

@@ -298,13 +298,18 @@ def over_seeds(row: Row, ours: Mapping[int, float], controls: Mapping[int, float
 
 
 def _told(row: Row, margins: Iterable[float], control: float) -> bool | None:
-    """Tells whether a claim holds: by all of the margins, or by none; None in between, and at 0 or NaN.
+    """Tells whether a claim holds by its margins, beside such a control."""
+    told = _all(margins)
+    return told if row.tells(control) or not told else None
 
-    Margins are rounded to nine decimals, so that 0 is what it is meant to be.
+
+def _all(margins: Iterable[float]) -> bool | None:
+    """Tells whether all of the margins are above 0, or none; None in between, and at 0. NaN does not count.
+
+    They are rounded to nine decimals, so that 0 is what it is meant to be.
     """
     holds = {margin > 0 if margin else None for each in margins if not np.isnan(margin := round(float(each), 9))}
-    told = holds.pop() if len(holds) == 1 else None
-    return told if row.tells(control) or not told else None
+    return holds.pop() if len(holds) == 1 else None
 
 
 def _lower(ours: float, control: float) -> float:
@@ -348,22 +353,15 @@ def of_schemes(measured: str, schemes: dict[str, Any]) -> list[Finding]:
     findings = []
     for claim, quality, measure in claimed:
         found = schemes["measures"][measure]
-        mean, low, high = (found["difference"][end] for end in ("mean", "low", "high"))
+        difference = found["difference"]
         means = [f"{np.mean(found[scheme]):.4g}" for scheme in ("alternating", "joint")]
         if measure == convergence.KEPT:
             counts = schemes["never at the level"].values()
             means = [mean + (f" ({count} never)" if count else "") for mean, count in zip(means, counts, strict=True)]
-        shown = " against ".join(means)
-        ends = [mean] if low is None else [low, high]
-        shown += "" if low is None else f" ({low:+.4g} to {high:+.4g})"
-        findings.append(
-            Finding(f"alternating epochs {claim}", f"better {quality}", measured, shown, _all_below_0(ends))
-        )
+        shown = " against ".join(means) + claims.ends(difference, ".4g")
+        margins = [-difference[end] for end in ("mean", "low", "high") if difference[end] is not None]
+        findings.append(Finding(f"alternating epochs {claim}", f"better {quality}", measured, shown, _all(margins)))
     return findings
-
-
-def _all_below_0(ends: list[float]) -> bool | None:
-    return True if max(ends) < 0 else False if min(ends) > 0 else None
 
 
 def of_ownership(measured: str, alone: list[float], shared: float) -> list[Finding]:

@@ -191,8 +191,8 @@ def test_the_committed_page_of_results_is_what_the_files_say():
     folder = Path(__file__).parents[1] / "results"
     if not (folder / "runs").is_dir():
         pytest.skip("no runs are committed")
-    assert (folder / "README.md").read_text() == results.page(folder)
-    assert results._UNEXPLAINED not in results.page(folder)
+    assert (folder / "README.md").read_text() == results.page(results.read(folder))
+    assert results._UNEXPLAINED not in results.page(results.read(folder))
     assert (folder / "verdicts.png").is_file()
     commands = subprocess.check_output(["make", "--dry-run", "results-cifar10"], cwd=folder.parent, text=True)
     shown = re.search(r"experiments.results --tables ((.*\\\n)*.*)", commands)[1].replace("\\", "").split()

@@ -17,6 +17,12 @@ from experiments.network import open_networks
 from lsg_jax import load_run, save_run
 
 
+def write_comparison(folder, **parts):
+    empty = {name: {} for name in ("claims", "effects", "arms", "runs")} | {"schemes": [], "untold": []}
+    content = {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y"} | empty | parts
+    (folder / "tradeoff-z.json").write_text(json.dumps(content))
+
+
 def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path, monkeypatch):
     for name in ("learned", "none"):
         save_run(load_run(runs / name), tmp_path / "runs" / name)
@@ -157,7 +163,7 @@ def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
     assert "| 0.5 |" in tables.ownership_table(written)
     (tmp_path / "alone").mkdir()
     shutil.copy(tmp_path / "ownership.json", tmp_path / "alone" / "ownership-x.json")
-    assert tables.ownership_table(written) in results.page(tmp_path / "alone")
+    assert tables.ownership_table(written) in results.page(results.read(tmp_path / "alone"))
     for wrong, said in (
         ((folders[0],), "at least two different run folders"),
         ((folders[0], folders[0]), "at least two different run folders"),
@@ -172,7 +178,7 @@ def test_the_page_says_why_a_claim_does_not_hold_and_misses_a_reason(runs, tmp_p
         save_run(load_run(runs / name), tmp_path / "runs" / name)
     report.report(report.Options(tmp_path / "runs" / "learned", tmp_path / "runs" / "none", attack_images=0))
     (tmp_path / "notes.json").write_text(json.dumps({"a claim": "unused"}))
-    page = results.page(tmp_path)
+    page = results.page(results.read(tmp_path))
     told = [line for line in page.splitlines() if line.startswith("- **")]
     _, detail = page.split("## learned against none")
     verdicts_of = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[-1] for line in detail.splitlines()}
@@ -180,7 +186,7 @@ def test_the_page_says_why_a_claim_does_not_hold_and_misses_a_reason(runs, tmp_p
     assert set(failing.values()) == {"no", "cannot tell"}
     assert told == [f"- **{claim}** ({verdict}: learned). not explained yet" for claim, verdict in failing.items()]
     (tmp_path / "notes.json").write_text(json.dumps(dict.fromkeys(failing, "because.")))
-    assert "not explained yet" not in results.page(tmp_path)
+    assert "not explained yet" not in results.page(results.read(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -198,33 +204,32 @@ def test_a_file_of_results_that_is_damaged_is_named(runs, tmp_path, file, conten
     (tmp_path / "figures").mkdir()
     failed = {"by seed": {"0": 0.5, "1": 0.5}, "mean": {"mean": 0.5}, "difference": {"mean": 0, "low": 0, "high": 0}}
     arms = {"none": {"a claim": failed | {"holds": None}}, "both": {"a claim": failed | {"holds": False}}}
-    comparison = {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y", "claims": {"a claim": ""}}
-    (tmp_path / "tradeoff-z.json").write_text(
-        json.dumps(comparison | {"arms": arms, "effects": {}, "runs": {}, "schemes": [], "untold": []})
-    )
+    write_comparison(tmp_path, claims={"a claim": ""}, arms=arms)
     (tmp_path / "notes.json").write_text("{}")
-    assert "- **a claim** (no: z: both (2 seeds)). not explained yet" in results.page(tmp_path)
+    assert "- **a claim** (no: z: both (2 seeds)). not explained yet" in results.page(results.read(tmp_path))
     (tmp_path / file).write_text(content)
     with pytest.raises(ValueError, match=re.escape(f"{tmp_path / file} {said}")):
-        results.page(tmp_path)
+        results.page(results.read(tmp_path))
 
 
 def test_other_versions_files_of_results_are_named(runs, tmp_path):
     save_run(load_run(runs / "learned"), tmp_path / "runs" / "learned")
     imported = dataclasses.replace(load_run(runs / "none"), history=[], environment={})
     save_run(imported, tmp_path / "runs" / "imported")
-    assert "imported" not in results.page(tmp_path)
+    assert "imported" not in results.page(results.read(tmp_path))
     (tmp_path / "tradeoff-x.json").write_text('{"command": "x"}')
     (tmp_path / "runs" / "learned" / "report.json").write_text('{"networks": ["a", "b"], "claims": {}}')
     (tmp_path / "ownership-x.json").write_text("null")
-    page = results.page(tmp_path)
+    page = results.page(results.read(tmp_path))
     for file in ("ownership-x.json", "tradeoff-x.json", "runs/learned/report.json"):
         assert f"\n{file} was not written by this version; make it again.\n" in page
     for name in ("learned", "tradeoff-x", "effects-x"):
         with pytest.raises(ValueError, match="was not written by this version"):
             results.table(tmp_path, name)
     (tmp_path / "tradeoff-x.json").write_text(json.dumps({"version": stored.VERSIONS["tradeoff"], "command": "x"}))
-    assert "\ntradeoff-x.json has no 'measured'; make it again with experiments.tradeoff.\n" in results.page(tmp_path)
+    assert "\ntradeoff-x.json has no 'measured'; make it again with experiments.tradeoff.\n" in results.page(
+        results.read(tmp_path)
+    )
 
 
 def test_numbers_in_numbers_and_missing_ones_have_their_rows():
@@ -289,13 +294,10 @@ def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path)
         | {"never at the level": {"alternating": 0, "joint": len(seeds) - 1}}
         for seeds in ([0], [0, 1])
     ]
-    comparison = {name: {} for name in ("claims", "effects", "arms", "runs")}
-    comparison |= {"schemes": schemes, "untold": ["a claim"]}
-    comparison |= {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y; on z"}
-    (tmp_path / "tradeoff-z.json").write_text(json.dumps(comparison))
+    write_comparison(tmp_path, measured="y; on z", schemes=schemes, untold=["a claim"])
     ownership.count(ownership.Options((runs / "learned", tmp_path / "runs" / "without"), tmp_path / "ownership-x.json"))
     (tmp_path / "notes.json").write_text("{}")
-    page = results.page(tmp_path)
+    page = results.page(results.read(tmp_path))
     found = page.split("## Claims about training and about many networks")[1].split("## Runs")[0].splitlines()
     lines = [line.split(" | ", 2)[2] for line in found if line.startswith("| ")][2:]
     one, two = (f"y: learned against learned, scheme joint{seeds}" for seeds in ("", " (2 seeds)"))
@@ -319,20 +321,15 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
         return {"by seed": dict.fromkeys(seeds, 0.5), "mean": interval, "difference": interval, "holds": holds}
 
     arms = {"none": of(None, "0", "1"), "both": of(None, "0", "1"), "single": of(True, "0")}
-    content = {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y", "claims": {"a claim": ""}}
-    content |= {
-        "arms": {arm: {"a claim": found} for arm, found in arms.items()},
-        "effects": {},
-        "runs": {},
-        "schemes": [],
-        "untold": [],
-    }
-    (tmp_path / "tradeoff-z.json").write_text(json.dumps(content))
-    page = results.page(tmp_path)
-    (axis,) = results.glance(tmp_path).axes
+    judged = {"claims": {"a claim": ""}, "arms": {arm: {"a claim": found} for arm, found in arms.items()}}
+    write_comparison(tmp_path, **judged)
+    page = results.page(results.read(tmp_path))
+    (axis,) = results.glance(results.read(tmp_path)).axes
     assert [each.get_offsets().tolist() for each in axis.collections] == [[], [], [[0, 0]], []]
     assert "(verdicts.png)" in page
     assert "| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page
     assert "not kept here" not in page
-    (tmp_path / "tradeoff-z.json").write_text(json.dumps(content | {"runs": {"runs/both/seed0": {"command": "x"}}}))
-    assert "The runs themselves are not kept here; the command of each is among the numbers." in results.page(tmp_path)
+    write_comparison(tmp_path, **judged, runs={"runs/both/seed0": {"command": "x"}})
+    assert "The runs themselves are not kept here; the command of each is among the numbers." in results.page(
+        results.read(tmp_path)
+    )
