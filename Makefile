@@ -77,7 +77,7 @@ reproduce: .venv/installed
 # The tables and pictures of the README and the findings that come from those runs, which the repository holds: minutes.
 results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.summarize --name=cifar10 --by gate scheme -- results/runs/cifar10-none \
-		results/runs/cifar10-learned results/runs/cifar10-joint results/runs/cifar10-fixed
+		results/runs/cifar10-learned results/runs/cifar10-joint results/runs/cifar10-fixed results/runs/cifar10-fixed-joint
 	.venv/bin/python -m experiments.convergence --run=results/runs/cifar10-joint \
 		--against=results/runs/cifar10-learned --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.ownership --output=results/ownership-cifar10.json results/runs/cifar10-learned \
@@ -91,6 +91,8 @@ results-cifar10: .venv/installed
 	for claim in correlation clustering; do \
 		.venv/bin/python -m experiments.$$claim --run=results/runs/cifar10-fixed \
 			--against=results/runs/cifar10-none --output=results/figures $(CIFAR10) || exit; done
+	.venv/bin/python -m experiments.correlation --run=results/runs/cifar10-fixed-joint \
+		--against=results/runs/cifar10-none --output=results/figures/joint $(CIFAR10)
 	.venv/bin/python -m experiments.correlation --run=results/runs/alexnet-fixed \
 		--against=results/runs/alexnet-none --output=results/figures/alexnet $(CIFAR10)
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
