@@ -25,8 +25,8 @@ from lsg_jax import cache, gates, models
 from lsg_jax.config import Config, OutputConfig
 from lsg_jax.data import Dataset, normalize
 
-# Of what a checkpoint means; 1 had other strided convolutions (XLA's 'SAME'), and did not say so.
-_FORMAT = 2
+# Of what a checkpoint means: 1 had other strided convolutions (XLA's 'SAME') and did not say so; 2 may lack digests.
+_FORMAT, _READABLE = 3, (2, 3)
 _DIGESTS = "digests.json"
 _PACKAGES = ("lsg-jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 _BATCH = 500
@@ -37,7 +37,7 @@ class Damaged(ValueError):
 
 
 class Incomplete(Damaged):
-    """A checkpoint without digests: its process was killed right after it was saved, or they were removed."""
+    """A checkpoint without its digests: its process was killed right after it was saved, or they were removed."""
 
 
 class Checkpoints:
@@ -147,10 +147,12 @@ class Checkpoints:
         Raises Damaged where it is not what was saved, and ValueError where it is of another format.
         """
         run = self._restore(step, run=ocp.args.JsonRestore())["run"]
-        if (found := run.get("format", 1)) != _FORMAT:
+        if (found := run.get("format", 1)) not in _READABLE:
+            readable = " and ".join(map(str, _READABLE))
+            written = run.get("environment", {}).get("lsg-jax", "0.1.0")  # which did not say so at first
             raise ValueError(
-                f"checkpoint {self._folder(step)} is of format {found}, and this version reads format {_FORMAT}; train "
-                f"it again, or use lsg-jax {run.get('environment', {}).get('lsg-jax', 'of the time it was written')}"
+                f"checkpoint {self._folder(step)} is of format {found}, and this version reads formats {readable}; "
+                f"train it again, or use lsg-jax {written} as it was when this was written"
             )
         return run
 
@@ -185,6 +187,8 @@ class Checkpoints:
         """
         folder = self._folder(step)
         if not (folder / _DIGESTS).is_file():
+            if self._format(step) < _FORMAT:
+                return
             raise Incomplete(f"checkpoint {folder} is incomplete ({_DIGESTS} is missing)")
         try:
             saved = dict(json.loads((folder / _DIGESTS).read_text()))
@@ -193,6 +197,13 @@ class Checkpoints:
         found = _digests(folder)
         if different := sorted(name for name in saved if saved[name] != found.get(name)):
             raise self._damaged(step, f"{different[0]} is not as it was saved")
+
+    def _format(self, step: int) -> int:
+        """Returns the format that a checkpoint without digests says it has, this version's where it says nothing."""
+        try:
+            return int(json.loads((self._folder(step) / "run" / "metadata").read_text()).get("format", 1))
+        except (OSError, ValueError, AttributeError, TypeError):
+            return _FORMAT
 
     def _damaged(self, step: int, reason: str) -> Damaged:
         return Damaged(f"checkpoint {self._folder(step)} is damaged or of another version ({reason})")

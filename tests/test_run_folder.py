@@ -4,11 +4,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from lsg_jax import load_run
+from lsg_jax import data, load_run
 from lsg_jax.training.folder import check_folder
 
+FIXTURES = Path(__file__).parent / "fixtures"  # two epochs of ``tiny``, written by save_run as it was then
 RUNS = sorted((Path(__file__).parents[1] / "results" / "runs").iterdir())
 ALTERED = {
     "model": "resnet8",
@@ -61,6 +63,16 @@ def test_a_folder_of_another_setting_is_refused_and_the_setting_named(runs, name
     here, there = altered(config, name).settings()[option], config.settings()[option]
     with pytest.raises(ValueError, match=f"holds another run: --{option} {there} there, {here} here; choose another"):
         check_folder(altered(config, name), runs / "learned")
+
+
+def test_a_run_of_an_earlier_version_opens_or_tells_which_one_it_needs():
+    run = load_run(FIXTURES / "format2")
+    images = data.load("digits", train_examples=320).test
+    assert np.mean(run.logits(images.images).argmax(1) == images.labels) == run.history[-1]["test_accuracy"]
+    with pytest.raises(
+        ValueError, match=r"/2 is of format 1, and this version reads formats 2 and 3; .* lsg-jax 0.1.0 "
+    ):
+        load_run(FIXTURES / "format1")
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)

@@ -667,7 +667,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path, seed):
     rng = np.random.default_rng(seed)
     arrays = {name: {"a": rng.normal(size=(5, 7)).astype(np.float32)} for name in ("variables", "training")}
     run = {
-        "format": 2,
+        "format": 3,
         "history": [{"loss": float(rng.normal()), "path": "lsg"}],
         "config": {"name": "x", "init": None},
     }
@@ -737,6 +737,18 @@ def test_a_first_checkpoint_that_was_cut_short_is_no_obstacle(whole_run, tmp_pat
     with contextlib.suppress(FileNotFoundError):
         (tmp_path / "cut" / "checkpoints" / "3" / "digests.json").unlink()
     assert without_times(loop.fit(*tiny_run(), tmp_path / "cut")) == without_times(whole_run[1])
+
+
+def test_checkpoints_whose_digests_are_all_gone_are_not_trained_on_and_not_removed(whole_run, tmp_path, capsys):
+    shutil.copytree(whole_run[0], tmp_path / "cut")
+    steps = sorted((tmp_path / "cut" / "checkpoints").iterdir())
+    for step in steps:
+        (step / "digests.json").unlink()
+    with pytest.raises(ValueError, match="cut holds no checkpoint that can be read; choose another --output"):
+        loop.fit(*tiny_run(), tmp_path / "cut")
+    told = [line.partition("; ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["trying the one before it"] * (len(steps) - 1) + [""]
+    assert sorted((tmp_path / "cut" / "checkpoints").iterdir()) == steps
 
 
 def test_seeds_of_which_one_has_its_first_checkpoint_cut_short_start_anew_together(tmp_path):
@@ -819,7 +831,7 @@ def test_gated_epochs_are_those_whose_path_is(tmp_path):
 def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):
-        checkpoints.save(step, {"a": np.zeros(3)}, None, {"format": 2}, None)
+        checkpoints.save(step, {"a": np.zeros(3)}, None, {"format": 3}, None)
     assert checkpoints.restore(2, variables={"a": np.ones(3)})["variables"]["a"].tolist() == [0, 0, 0]
     with pytest.raises(ValueError, match=r"\(arrays of other shapes\)"):
         checkpoints.restore(2, variables={"a": np.zeros(4)})
@@ -832,7 +844,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
         patch.setattr(checkpoint, "_FORMAT", 1)
         loop.fit(config, dataset, tmp_path)
     for open_again in (lambda: load_run(tmp_path), lambda: loop.fit(config, dataset, tmp_path)):
-        with pytest.raises(ValueError, match="is of format 1, and this version reads format 2"):
+        with pytest.raises(ValueError, match="is of format 1, and this version reads formats 2 and 3; train it again"):
             open_again()
 
 

@@ -66,7 +66,7 @@ class RunFolder:
 
         It writes nothing; ``go_back`` to the same step does.
 
-        Raises Damaged where they are not what was saved.
+        Raises Damaged where they are not what was saved, and ValueError where they are of other data.
         """
         saved = self._checkpoints.describe(step)
         ours = describe(self._config, self._dataset, [])["data"]

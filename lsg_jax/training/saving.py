@@ -37,12 +37,13 @@ def resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray) 
                 theirs.append(step)
                 if parallel.is_first():
                     said = found if isinstance(found, Damaged) else f"another process cannot read {folder.path}, {step}"
-                    print(f"warning: {said}; trying the one before it", file=sys.stderr, flush=True)
+                    before = "" if step == steps[-1] else "; trying the one before it"
+                    print(f"warning: {said}{before}", file=sys.stderr, flush=True)
         worst = max(worst, *severity)
         if not severity.any():
             break
     else:
-        if worst == _DAMAGED:
+        if worst == _DAMAGED or len(steps) > 1:  # a process that is killed leaves but one that is cut short
             raise ValueError(f"{folders[0].path} holds no checkpoint that can be read; choose another --output")
         if several := [folder.path for folder in folders if len(folder.steps) > 1]:
             raise ValueError(
