@@ -574,11 +574,16 @@ def test_other_data_are_refused(tmp_path):
 def test_a_diverged_state_is_not_saved(tmp_path):
     config, dataset = tiny_run()
     config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, learning_rate=1e30))
-    with pytest.raises(
-        loop.Diverged, match=r"^\S+ and \d+ other arrays .* in epoch 1 \(std\), step \d of 3, at learning"
-    ):
+    said = r"^\S+ and \d+ other arrays .* not finite in epoch 1 \(std\), step \d of 3, at learning rate \d.*e\+\d\d; "
+    gate_too = (
+        "nothing of it was saved, try a smaller --learning-rate, --gate-learning-rate or --sparsity-weight in a new "
+    )
+    with pytest.raises(loop.Diverged, match=said + gate_too):
         loop.fit(config, dataset, tmp_path)
     assert not any(path.name.isdigit() for path in (tmp_path / "checkpoints").iterdir())
+    plain = dataclasses.replace(config, gate="none")
+    with pytest.raises(loop.Diverged, match=said + "nothing of it was saved, try a smaller --learning-rate in a new "):
+        loop.fit(plain, dataset, tmp_path / "plain")
 
 
 @pytest.fixture(scope="module")
@@ -613,7 +618,11 @@ def test_what_is_not_finite_is_named_and_the_last_good_state_kept(whole_run, tmp
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_segment", spoilt)
-        with pytest.raises(loop.Diverged, match=rf"^{said} not finite in epoch 2 \(lsg\), step 3 of 3, at"):
+        rate = float(schedule.learning_rate("cosine", config.optimizer.learning_rate, 12)(5))  # the sixth step's
+        where = rf"in epoch 2 \(lsg\), step 3 of 3, at learning rate {rate:.4g};"
+        with pytest.raises(
+            loop.Diverged, match=rf"^{said} not finite {where} .* --gate-learning-rate or --sparsity-weig"
+        ):
             loop.fit(config, dataset, tmp_path)
     assert len(load_run(tmp_path).history) == 1
     assert without_times(loop.fit(config, dataset, tmp_path)) == without_times(whole_run[1])
@@ -796,7 +805,8 @@ def test_nothing_is_written_for_a_configuration_that_does_not_fit(tmp_path):
 def test_a_gradient_of_the_gate_that_is_not_finite_is_noticed(tmp_path):
     config, dataset = tiny_run()
     config = dataclasses.replace(config, lsg=dataclasses.replace(config.lsg, gate_learning_rate=3e38))
-    with pytest.raises(loop.Diverged, match=r"^gate is not finite in epoch 2 \(lsg\), step 1 of 3"):
+    said = r"^gate is not finite in epoch 2 \(lsg\), step 1 of 3, .* try a smaller --gate-learning-rate or --spars"
+    with pytest.raises(loop.Diverged, match=said):
         loop.fit(config, dataset, tmp_path)
     assert len(load_run(tmp_path).history) == 1
 

@@ -57,6 +57,14 @@ def _all_finite(tree: Any, runs: int) -> Any:
     return jax.tree.map(lambda array: jnp.isfinite(array).reshape(runs, -1).all(axis=1), tree)
 
 
+def remedy(arrays: list[str], gate: str) -> str:
+    """Returns the options of which a smaller value may help: G's own where G alone is not finite."""
+    of_gate = "--gate-learning-rate or --sparsity-weight"
+    if gate != "learned":
+        return "--learning-rate"
+    return of_gate if arrays == ["gate"] else f"--learning-rate, {of_gate}"
+
+
 def in_words(arrays: list[str]) -> str:
     """Returns "loss is", or where there are more "loss and 3 other arrays (gate, ...) are"."""
     first, *others = arrays

@@ -236,5 +236,5 @@ def _describe_divergence(runs: _Runs, epoch: int, steps: range, found: dict[str,
     return (
         f"{divergence.in_words(list(found))} not finite{of_seeds} in epoch {epoch + 1} ({runs.config.path(epoch)}), "
         f"{place} of {runs.steps}, at learning rate {rate:.4g}; nothing of it was saved, try a smaller "
-        "--learning-rate or --sparsity-weight in a new folder"
+        f"{divergence.remedy(list(found), runs.config.gate)} in a new folder"
     )
