@@ -41,12 +41,14 @@ def main() -> None:
     revision = results.revision(*(f":!{each}" for each in (RESULTS, PAGE)))
     mine = [name for name in FAULTS if os.geteuid() == 0 or "root only" not in name]
     for name in options.only or mine:
-        found = read().get(name, {"tries": 0, "survived": 0, "failures": [], "revisions": []})
+        found = read().get(name, {"tries": 0, "survived": 0, "hits": {}, "failures": [], "revisions": []})
         for seed in tqdm(range(found["tries"], FAULTS[name].tries), name, leave=False, disable=None):
-            if failure := attempt(FAULTS[name], seed):
+            hit, failure = attempt(FAULTS[name], seed)
+            if failure:
                 found["failures"].append({"seed": seed, "what": failure})
             else:
                 found["survived"] += 1
+                found["hits"][hit] = found["hits"].get(hit, 0) + 1
             found["tries"] = seed + 1
             found["revisions"] = sorted({*found["revisions"], revision})
             write(name, found)
@@ -55,16 +57,15 @@ def main() -> None:
         sys.exit(1)
 
 
-def attempt(fault: Fault, seed: int) -> str:
-    """Returns why a fault was not survived, '' where it was."""
+def attempt(fault: Fault, seed: int) -> tuple[str, str]:
+    """Returns what the fault hit, and why it was not survived, '' where it was."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
-            fault.survive(np.random.default_rng(seed), Path(folder) / "run")
+            return fault.survive(np.random.default_rng(seed), Path(folder) / "run"), ""
         except Exception as error:  # a run that cannot be opened, a process that hangs, ...
-            return f"{type(error).__name__}: {error}"[:500]
+            return "", f"{type(error).__name__}: {error}"[:500]
         finally:
             end_all()
-    return ""
 
 
 def read() -> dict[str, dict[str, Any]]:
@@ -88,10 +89,17 @@ def write(name: str, found: dict[str, Any]) -> None:
 def table(faults: dict[str, dict[str, Any]]) -> str:
     """Returns the Markdown table."""
     rows = (
-        (name, str(found["tries"]), str(found["survived"]), ", ".join(found["revisions"]))
+        (name, str(found["tries"]), str(found["survived"]), _hits(found["hits"]), ", ".join(found["revisions"]))
         for name, found in faults.items()
     )
-    return markdown.table(("fault", "tries", "survived", "at"), rows)
+    return markdown.table(("fault", "tries", "survived", "what it hit", "at"), rows)
+
+
+def _hits(hits: dict[str, int]) -> str:
+    """Returns the hits in words, the most frequent first; where there are many, how many different ones."""
+    if len(hits) > 5:
+        return f"{len(hits)} different places"
+    return ", ".join(f"{hit} ({count})" for hit, count in sorted(hits.items(), key=lambda pair: -pair[1]) if hit)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The faults. Each is a function of random numbers and an empty folder; where it raises, it was not survived.
+"""The faults. Each is a function of random numbers and a new folder; where it raises, it was not survived.
 
-What was interrupted and resumed has to equal what was not: theta, batch statistics, G, history and metric lines, bit
-for bit.
+It returns what the moment hit, which is up to chance. What was interrupted and resumed on as many devices has to equal
+what was not: theta, batch statistics, G, history and metric lines, bit for bit.
 """
 
+import atexit
 import functools
 import json
 import os
@@ -28,7 +29,9 @@ from tests.conftest import Tiny
 from tests.small_cifar10 import prepare
 
 PROJECT = Path(__file__).parents[2]
-OPTIONS = ("--model=tiny", "--epochs=7", "--train-examples=320", "--batch-size=64", "--checkpoint-every=1")
+EPOCHS = 7
+OPTIONS = ("--model=tiny", f"--epochs={EPOCHS}", "--train-examples=320", "--batch-size=64", "--checkpoint-every=1")
+DIGESTS = "digests.json"  # the last of a checkpoint that is written
 WRITTEN = "checkpoints/*.orbax-checkpoint-tmp"  # a checkpoint that is not whole yet
 GRACE = 30.0  # seconds between a preemption's warning and its end
 # python -c LIMITED BYTES COMMAND...: runs the command, which can write no file beyond that size.
@@ -45,75 +48,122 @@ started: list[subprocess.Popen[str]] = []
 class Fault(NamedTuple):
     """How a fault is tried, and how often by ``python -m tests.faults``."""
 
-    survive: Callable[[np.random.Generator, Path], None]
+    survive: Callable[[np.random.Generator, Path], str]
     tries: int
 
 
 class Whole(NamedTuple):
-    """The run that nothing interrupts: its folder, and how many seconds it takes."""
+    """The run that nothing interrupts.
+
+    Attributes:
+      folder: where it lies.
+      began: how many seconds after its start it began to train.
+      ended: when it had trained.
+      seconds: when it was over.
+    """
 
     folder: Path
+    began: float
+    ended: float
     seconds: float
 
 
 @functools.cache
 def whole() -> Whole:
-    return uninterrupted(Path(tempfile.mkdtemp()) / "run")
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return uninterrupted(folder / "run")
 
 
 def uninterrupted(folder: Path) -> Whole:
     finish(folder)  # compiles
     shutil.rmtree(folder)
-    began = time.monotonic()
-    finish(folder)
-    return Whole(folder, time.monotonic() - began)
+    start_time, process = time.monotonic(), start(folder)
+    times = []
+    for reached in (lambda: (folder / "lock").exists(), lambda: epochs(folder) == EPOCHS):
+        while not reached():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        times.append(time.monotonic() - start_time)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return Whole(folder, *times, time.monotonic() - start_time)
 
 
 def start(
-    folder: Path, *options: str, before: tuple[str, ...] = (), env: dict[str, str] | None = None
+    folder: Path,
+    *options: str,
+    before: tuple[str, ...] = (),
+    env: dict[str, str] | None = None,
+    stdout: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[str]:
     command = [*before, sys.executable, "-m", "tests.faults.tiny", *OPTIONS, f"--output={folder}", *options]
-    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    started.append(subprocess.Popen(command, cwd=PROJECT, env=env, **pipes))
+    return run(command, stdout=stdout, stderr=subprocess.PIPE, env=env)
+
+
+def run(command: list[Any], **pipes: Any) -> subprocess.Popen[str]:
+    started.append(subprocess.Popen(command, cwd=PROJECT, text=True, **pipes))
     return started[-1]
 
 
 def end_all() -> None:
-    """Ends every training that was started and still runs."""
+    """Ends every process that was started and still runs."""
     while started:
         process = started.pop()
         process.kill()
         process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
-def finish(folder: Path, *options: str) -> str:
-    """Runs the command to its end and returns what it said on standard error."""
-    process = start(folder, *options)
-    _, said = process.communicate(timeout=300)
+def finish(folder: Path, *options: str) -> tuple[str, str]:
+    """Runs the command to its end and returns what it said on standard output and standard error."""
+    process = start(folder, *options, stdout=subprocess.PIPE)
+    out, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    return said
+    return out, said
 
 
-def killed(rng: np.random.Generator, folder: Path, after: float = 0.0, env: dict[str, str] | None = None) -> None:
-    """Runs the command until a random moment between ``after``, a share of the whole run's time, and its end."""
-    process = start(folder, env=env)
-    time.sleep(rng.uniform(after, 1) * whole().seconds)
-    process.kill()
-    process.communicate()
+def killed(rng: np.random.Generator, folder: Path, after: float = 0.0) -> str:
+    """Runs the command until a random moment between ``after``, a share of the time until it has trained, and that."""
+    left, process = set(folder.glob(WRITTEN)), start(folder)
+    time.sleep(rng.uniform(after, 1) * whole().ended)
+    return end(process, folder, left)
 
 
-def killed_while_saving(rng: np.random.Generator, folder: Path) -> None:
+def killed_while_saving(rng: np.random.Generator, folder: Path) -> str:
     """Runs the command until a random moment of, or right after, the writing of one of its checkpoints."""
     left = set(folder.glob(WRITTEN))  # by one that was killed before
     process = start(folder)
-    time.sleep(rng.uniform(0.4, 1) * whole().seconds)
+    time.sleep(rng.uniform(0.9 * whole().began, whole().ended))
     while process.poll() is None and set(folder.glob(WRITTEN)) <= left:
         time.sleep(0.001)
     time.sleep(rng.uniform(0, 0.1))  # seconds; it takes half of that
+    return end(process, folder, left)
+
+
+def end(process: subprocess.Popen[str], folder: Path, left: set[Path]) -> str:
+    """Kills the command, and returns what it was doing."""
+    ended = process.poll() is not None
     process.kill()
     process.communicate()
+    if ended:
+        return "ended"
+    if set(folder.glob(WRITTEN)) - left:
+        return "writing a checkpoint"
+    return "right after one" if any(not (each / DIGESTS).exists() for each in saved(folder)) else "elsewhere"
+
+
+def saved(folder: Path) -> list[Path]:
+    """Returns the checkpoints that Orbax has finished, the newest last."""
+    found = (path for path in folder.glob("checkpoints/*") if path.name.isdigit())
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def complete(folder: Path) -> list[Path]:
+    """Returns those that are whole."""
+    return [path for path in saved(folder) if (path / DIGESTS).exists()]
 
 
 def address() -> str:
@@ -132,6 +182,12 @@ def arrays(run: Run) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves((run.params, run.batch_stats, run.gate))]
 
 
+def epochs(folder: Path) -> int:
+    """Returns how many epochs are recorded."""
+    file = folder / "metrics.jsonl"
+    return file.read_text().count("\n") if file.exists() else 0
+
+
 def lines(folder: Path) -> list[dict[str, Any]]:
     text = (folder / "metrics.jsonl").read_text()
     return [untimed(json.loads(line)) for line in text.splitlines()]
@@ -148,57 +204,69 @@ def assert_as_if_nothing_had_been(folder: Path) -> None:
     assert all(map(np.array_equal, arrays(run), arrays(expected))), "the parameters differ"
 
 
-def kill(rng: np.random.Generator, folder: Path) -> None:
+def kill(rng: np.random.Generator, folder: Path) -> str:
     """SIGKILL, up to three times in one run, of which about half are aimed at the writing of a checkpoint."""
-    for _ in range(rng.integers(1, 4)):
-        end = killed_while_saving if rng.random() < 0.5 else killed
-        end(rng, folder)
+    hit = [(killed_while_saving if rng.random() < 0.5 else killed)(rng, folder) for _ in range(rng.integers(1, 4))]
     finish(folder)
     assert_as_if_nothing_had_been(folder)
+    return next((each for each in ("writing a checkpoint", "right after one", "elsewhere") if each in hit), "ended")
 
 
-def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> None:
-    """SIGTERM or SIGINT: saved within the grace, and the status says which it was."""
+def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> str:
+    """SIGTERM or SIGINT: saved within the grace, and the status says which it was; in the last epoch it may end."""
     process = start(folder)
-    while not heeds_sigterm(process):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    time.sleep(rng.uniform(0, whole().seconds))
+    await_lock(process, folder)
+    time.sleep(rng.uniform(0, whole().ended - whole().began))
     process.send_signal(number)
-    began = time.monotonic()
+    trained, began = epochs(folder), time.monotonic()
     _, said = process.communicate(timeout=GRACE)
     assert time.monotonic() - began < GRACE
-    assert process.returncode in (0, 128 + number), (process.returncode, said)
     assert "Traceback" not in said, said
+    if process.returncode == 0:
+        assert trained >= EPOCHS - 1, f"it went on after {trained} epochs of {EPOCHS}: {said}"
+        hit = "the last epoch"
+    else:
+        assert process.returncode == 128 + number, (process.returncode, said)
+        hit = "training" if "saved; repeat the same command" in said else "before or after it"
+        assert complete(folder) if hit == "training" else trained in (0, EPOCHS), said
     finish(folder)
     assert_as_if_nothing_had_been(folder)
+    return hit
+
+
+def await_lock(process: subprocess.Popen[str], folder: Path) -> None:
+    """Waits until the command is about to train."""
+    while not (folder / "lock").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
 
 
 def heeds_sigterm(process: subprocess.Popen[str]) -> bool:
-    """Tells whether the command has begun: before it, a signal ends Python, and there is nothing to save."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (caught,) = re.findall(r"SigCgt:\s*(\w+)", status)
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def newest(folder: Path) -> Path:
-    return max(folder.glob("checkpoints/*"), key=lambda path: int(path.name) if path.name.isdigit() else -1)
-
-
-def damage(how: Callable[[np.random.Generator, Path], None], rng: np.random.Generator, folder: Path) -> None:
+def damage(how: Callable[[np.random.Generator, Path], None], rng: np.random.Generator, folder: Path) -> str:
     """A training is killed and a file of its newest checkpoint changed: it says so and goes on from the one before."""
-    while sum(path.name.isdigit() for path in folder.glob("checkpoints/*")) < 2:
+    while len(complete(folder)) < 2 or complete(folder) != saved(folder):
         killed(rng, folder, after=0.3)
-    checkpoint = newest(folder)
-    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.stat().st_size)
+    *_, before, newest = complete(folder)
+    aside = set(folder.glob("damaged/*"))  # those that were cut short
+    files = sorted(path for path in newest.rglob("*") if path.is_file() and path.stat().st_size)
     file = files[rng.integers(len(files))]
     how(rng, file)
-    said = finish(folder)
+    out, said = finish(folder)
     assert_as_if_nothing_had_been(folder)
-    noticed = "is damaged" in said or "is incomplete" in said
-    assert (folder / "damaged").exists() == noticed, said
-    if file.name != "commit_success.txt":  # whose being there is all that counts
-        assert noticed, f"{file} was changed, and nothing said: {said}"
+    if file.name == "commit_success.txt":  # whose being there is all that counts
+        return file.name
+    assert re.search(rf"warning: checkpoint \S+/{newest.name} is (damaged|incomplete)", said), (
+        f"of {file} it was said: {said}"
+    )
+    assert re.search(rf"resuming after epoch \d, step {before.name}\n", out), out
+    (kept,) = set(folder.glob("damaged/*")) - aside
+    assert kept.name.startswith(f"{newest.name}-")
+    return re.sub(r"[0-9a-f]{32}", "...", str(file.relative_to(newest)))
 
 
 def flip(rng: np.random.Generator, file: Path) -> None:
@@ -215,20 +283,42 @@ def remove(rng: np.random.Generator, file: Path) -> None:
     file.unlink()
 
 
-def no_large_files(rng: np.random.Generator, folder: Path) -> None:
+def no_large_files(rng: np.random.Generator, folder: Path) -> str:
     """No file can grow beyond a random size, from a random epoch on: one line, and the checkpoints are intact."""
     if rng.random() < 0.7:
         killed(rng, folder)
     sizes = [path.stat().st_size for path in whole().folder.rglob("*") if path.is_file()]
     limit = int(rng.uniform(0, max(sizes)))
     process = start(folder, before=(sys.executable, "-c", LIMITED, str(limit)))
+    return goes_on(folder) if refused(process, folder, "File too large") else "there was room"
+
+
+def refused(process: subprocess.Popen[str], folder: Path, reason: str) -> bool:
+    """Awaits a command's end. Returns whether it failed, in one line that gives the reason; else nothing is lacking."""
     _, said = process.communicate(timeout=300)
     if process.returncode:
-        (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
-        assert "Traceback" not in said, said
-        assert "File too large" in error, error
-    finish(folder)
+        (error,) = [line for line in said.splitlines() if not line.startswith("warning: ")]
+        assert process.returncode == 2, (process.returncode, said)
+        assert re.match(f"error: .*{reason}", error), said
+    else:
+        assert_as_if_nothing_had_been(folder)
+        assert events(folder) >= events(whole().folder)
+    return bool(process.returncode)
+
+
+def events(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("events.*"))
+
+
+def goes_on(folder: Path) -> str:
+    """The newest checkpoint that is whole opens, and training goes on from there, or from the start without any."""
+    *_, last = None, *complete(folder)
+    if last is not None:
+        opened(last)
+    out, _ = finish(folder)
+    assert last is None or re.search(rf"resuming after epoch \d, step {last.name}\n|finished before", out), out
     assert_as_if_nothing_had_been(folder)
+    return "no checkpoint yet" if last is None else f"after step {last.name}"
 
 
 @contextmanager
@@ -246,69 +336,52 @@ def remount(folder: Path, how: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)
 
 
-def full_disk(rng: np.random.Generator, folder: Path) -> None:
+def full_disk(rng: np.random.Generator, folder: Path) -> str:
     """The disk is full at a random moment: one line, and once there is room the run goes on."""
     size = sum(path.stat().st_size for path in whole().folder.rglob("*") if path.is_file()) // 1024
     with disk(folder.parent / "disk", int(rng.uniform(8, 1.5 * size))):
         run = folder.parent / "disk" / "run"
-        process = start(run)
-        _, said = process.communicate(timeout=300)
-        if process.returncode:
-            (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
-            assert "Traceback" not in said, said
-            assert "No space left" in error, error
+        failed = refused(start(run), run, "No space left")
         remount(folder.parent / "disk", "size=1g")
-        finish(run)
-        assert_as_if_nothing_had_been(run)
+        return goes_on(run) if failed else "there was room"
 
 
-def read_only(rng: np.random.Generator, folder: Path) -> None:
+def read_only(rng: np.random.Generator, folder: Path) -> str:
     """A run was stopped at a random moment and its folder became read-only: one line, and nothing is lost."""
     with disk(folder.parent / "disk", 1_000_000):
         run = folder.parent / "disk" / "run"
         killed(rng, run)
         remount(folder.parent / "disk", "ro")
-        process = start(run)
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 2
-        (error,) = said.splitlines()
-        assert error.startswith("error: "), error
-        assert "cannot be written" in error, error
+        assert refused(start(run), run, "cannot be written")
         remount(folder.parent / "disk", "rw")
-        finish(run)
-        assert_as_if_nothing_had_been(run)
+        return goes_on(run)
 
 
-def becomes_read_only(rng: np.random.Generator, folder: Path) -> None:
+def becomes_read_only(rng: np.random.Generator, folder: Path) -> str:
     """All of the folder becomes immutable at a random moment of training: one line, and nothing is lost."""
     process = start(folder)
-    while not (folder / "lock").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    time.sleep(rng.uniform(0, 1) * whole().seconds)
+    await_lock(process, folder)
+    time.sleep(rng.uniform(0, whole().seconds - whole().began))
     subprocess.run(["chattr", "-R", "+i", folder], check=True)
     try:
-        _, said = process.communicate(timeout=300)
+        failed = refused(process, folder, "not permitted")
     finally:
         subprocess.run(["chattr", "-R", "-i", folder], check=True)
-    if process.returncode:
-        assert process.returncode == 2, said
-        (error,) = said.splitlines()
-        assert error.startswith("error: "), error
-        assert "not permitted" in error, error
-    finish(folder)
-    assert_as_if_nothing_had_been(folder)
+    return goes_on(folder) if failed else "it had ended"
 
 
-def cut_metrics(rng: np.random.Generator, folder: Path) -> None:
-    """metrics.jsonl ends in the middle of a line, or of nothing."""
-    shutil.copytree(whole().folder, folder)
+def cut_metrics(rng: np.random.Generator, folder: Path) -> str:
+    """metrics.jsonl of a run that may not have ended is cut anywhere."""
+    while not epochs(folder):
+        killed(rng, folder)
     truncate(rng, folder / "metrics.jsonl")
+    left = epochs(folder)
     finish(folder)
     assert_as_if_nothing_had_been(folder)
+    return f"after {left} epochs"
 
 
-def two_at_once(rng: np.random.Generator, folder: Path) -> None:
+def two_at_once(rng: np.random.Generator, folder: Path) -> str:
     """A second process on the folder is refused with the first's number; a crash leaves no lock behind."""
     first = start(folder, "--epochs=500")
     while not (folder / "lock").exists() or not (folder / "lock").read_text():
@@ -326,41 +399,60 @@ def two_at_once(rng: np.random.Generator, folder: Path) -> None:
     while re.match(rf"{third.pid}\n", (folder / "lock").read_text()) is None:
         assert third.poll() is None
         time.sleep(0.02)
+    return ""
 
 
-def other_devices(rng: np.random.Generator, folder: Path) -> None:
-    """Resumed on other numbers of devices: the same loss curve, within rounding that training amplifies."""
-    for devices in rng.permutation([1, 2, 8]):
-        killed(rng, folder, after=0.5, env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)})
-    finish(folder)
-    for ours, theirs in zip(lines(folder), lines(whole().folder), strict=True):
+def other_devices(rng: np.random.Generator, folder: Path) -> str:
+    """Killed and resumed on other numbers of devices: the same loss curve, within rounding that training amplifies."""
+    settings = "--epochs=40"
+    finish(folder / "one", settings)
+    order = rng.permutation([1, 2, 8])
+    for devices in order:
+        trained = epochs(folder / "run")
+        process = start(folder / "run", settings, env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)})
+        while epochs(folder / "run") <= trained + rng.integers(1, 5):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+    assert epochs(folder / "run") < 40, "nothing was left to resume"
+    finish(folder / "run", settings)
+    assert_same_curve(folder / "run", folder / "one")
+    return ", ".join(map(str, order)) + " devices"
+
+
+def assert_same_curve(folder: Path, other: Path) -> None:
+    assert epochs(folder) == epochs(other)
+    for ours, theirs in zip(lines(folder), lines(other), strict=True):
+        assert ours["epoch"] == theirs["epoch"]
         assert np.isclose(ours["train_loss"], theirs["train_loss"], rtol=1e-3), (ours, theirs)
 
 
 LOAD = "import sys; from lsg_jax import data; d = data.load('cifar10', sys.argv[1]); print(d.digest(), d.mean, d.std)"
 
 
-def data_cache(how: Callable[[np.random.Generator, Path], None], rng: np.random.Generator, folder: Path) -> None:
+def data_cache(how: Callable[[np.random.Generator, Path], None], rng: np.random.Generator, folder: Path) -> str:
     """A file of the decoded data is changed, and two processes that need it build it again at once."""
     prepare(folder)
     source = folder / "cifar10" / "3.0.2"
 
     def load() -> subprocess.Popen[str]:
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-        return subprocess.Popen([sys.executable, "-c", LOAD, folder], **pipes)
+        return run([sys.executable, "-c", LOAD, folder], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     expected, _ = load().communicate(timeout=120)
     (cache,) = source.glob("lsg_jax-*")
     files = sorted(cache.iterdir())
-    how(rng, files[rng.integers(len(files))])
+    file = files[rng.integers(len(files))]
+    how(rng, file)
     both = [load() for _ in range(2)]
     assert [process.communicate(timeout=120)[0] for process in both] == [expected, expected]
     assert [process.returncode for process in both] == [0, 0]
     assert sorted(cache.iterdir()) == files
     assert load().communicate(timeout=120)[0] == expected
+    return file.name
 
 
-def two_hosts(rng: np.random.Generator, folder: Path) -> None:
+def two_hosts(rng: np.random.Generator, folder: Path) -> str:
     """One of two processes dies: the other ends with a clear error, and both resume. One process: the same curve."""
     settings = ("--epochs=40", "--checkpoint-every=2")
     one, began = start(folder / "one", *settings, env=os.environ | {"JAX_NUM_CPU_DEVICES": "4"}), time.monotonic()
@@ -389,10 +481,20 @@ def two_hosts(rng: np.random.Generator, folder: Path) -> None:
     for process in begin():
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
-    assert len(lines(folder / "two")) == 40
-    for ours, theirs in zip(lines(folder / "two"), lines(folder / "one"), strict=True):
-        assert ours["epoch"] == theirs["epoch"]
-        assert np.isclose(ours["train_loss"], theirs["train_loss"], rtol=1e-3), (ours, theirs)
+    assert_same_curve(folder / "two", folder / "one")
+    return f"process {dead}"
+
+
+def tested(file: str, chosen: str, rng: np.random.Generator, folder: Path) -> str:
+    """Faults that are not a matter of chance: each place once, by the tests of them."""
+    process = run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}", "-k", chosen],
+        stdout=subprocess.PIPE,
+    )
+    out, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, out
+    (passed,) = re.findall(r"^(\d+ passed)", out, re.MULTILINE)
+    return f"{passed} of {file}"
 
 
 FAULTS = {
@@ -411,6 +513,15 @@ FAULTS = {
     "a file of the decoded data truncated, two processes need it": Fault(functools.partial(data_cache, truncate), 10),
     "a file of the decoded data missing, as if an older version had made it": Fault(
         functools.partial(data_cache, remove), 10
+    ),
+    "loss, theta, gate or another array not finite": Fault(
+        functools.partial(tested, "test_training.py", "diverged or finite"), 1
+    ),
+    "another configuration than the folder's, every field": Fault(
+        functools.partial(tested, "test_run_folder.py", "setting"), 1
+    ),
+    "a checkpoint of an earlier version": Fault(
+        functools.partial(tested, "test_run_folder.py", "earlier or committed"), 1
     ),
     "another number of devices": Fault(other_devices, 3),
     "one of two hosts dies": Fault(two_hosts, 3),

@@ -21,9 +21,9 @@ def one_whole_run(tmp_path_factory, testrun_uid, monkeypatch):
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         if not (seconds := file.read()):
-            seconds = json.dumps(faults.uninterrupted(shared / "run").seconds)
+            seconds = json.dumps(faults.uninterrupted(shared / "run")[1:])
             file.write(seconds)
-    monkeypatch.setattr(faults, "whole", lambda: Whole(shared / "run", json.loads(seconds)))
+    monkeypatch.setattr(faults, "whole", lambda: Whole(shared / "run", *json.loads(seconds)))
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "a bit of the newest checkpoint flipped", "no room for files"])
@@ -45,6 +45,7 @@ def test_tries_are_kept_and_not_tried_again(monkeypatch, tmp_path):
             raise AssertionError("the second")
         if len(tried) == 3:
             raise KeyboardInterrupt
+        return "a place"
 
     (tmp_path / "page.md").write_text("<!-- reliability -->\n<!-- /reliability -->\n")
     monkeypatch.setattr(harness, "RESULTS", tmp_path / "reliability.json")
@@ -60,4 +61,4 @@ def test_tries_are_kept_and_not_tried_again(monkeypatch, tmp_path):
     found = harness.read()["one"]
     assert (found["tries"], found["survived"]) == (4, 3)
     assert found["failures"] == [{"seed": 1, "what": "AssertionError: the second"}]
-    assert "| one | 4 | 3 | " in (tmp_path / "page.md").read_text()
+    assert "| one | 4 | 3 | a place (3) | " in (tmp_path / "page.md").read_text()
