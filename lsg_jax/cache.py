@@ -16,9 +16,11 @@ def folder() -> Path:
 
 
 def expanded(path: str | Path) -> Path:
-    """Returns a path with ~ or ~USER for the user's home. Raises ValueError where there is no such user."""
+    """Returns a path with ~ or ~USER for the user's home. Raises ValueError on what is no path or no such user."""
     try:
         return Path(path).expanduser()
+    except TypeError as error:
+        raise ValueError(f"a path is needed, got {path!r}") from error
     except RuntimeError as error:
         raise ValueError(f"{path}: there is no home folder of that name") from error
 

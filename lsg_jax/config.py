@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from lsg_jax import models, schedule
+from lsg_jax import checks, models, schedule
 
 T = TypeVar("T")
 Unset = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]  # whose help says in words what None stands for
@@ -138,28 +138,32 @@ class Config:
             ("checkpoint-every", self.run.checkpoint_every, 1),
             ("seeds", self.run.seeds, 1),
         ):
-            _require(value >= least, name, value, f"a whole number of at least {least}")
+            _require(checks.is_whole(value) and value >= least, name, value, f"a whole number of at least {least}")
         _require(self.run.seeds <= _MOST_SEEDS, "seeds", self.run.seeds, f"at most {_MOST_SEEDS}")
         _require(self.seed + self.run.seeds <= 2**32, "seed", self.seed, "a whole number below 2**32")
         examples = self.data.train_examples
-        _require(examples is None or examples >= 1, "train-examples", examples, "a whole number of at least 1")
-        _require(0 <= self.lsg.phase < self.lsg.period, "phase", self.lsg.phase, f"in [0, {self.lsg.period - 1}]")
+        some = examples is None or (checks.is_whole(examples) and examples >= 1)
+        _require(some, "train-examples", examples, "a whole number of at least 1")
+        turns = range(self.lsg.period)
+        _require(self.lsg.phase in turns, "phase", self.lsg.phase, f"in [0, {turns[-1]}]")
         for name, rate in (
             ("learning-rate", self.optimizer.learning_rate),
             ("gate-learning-rate", self.lsg.gate_learning_rate),
             ("gate-loss-weight", self.lsg.gate_loss_weight),
         ):
-            _require(0 < rate < float("inf"), name, rate, "a positive number")
+            _require(checks.is_number(rate) and 0 < rate < float("inf"), name, rate, "a positive number")
         for name, weight in (
             ("weight-decay", self.optimizer.weight_decay),
             ("sparsity-weight", self.lsg.sparsity_weight),
             ("silence-weight", self.lsg.silence_weight),
             ("complement-weight", self.lsg.complement_weight),
         ):
-            _require(weight is None or 0 <= weight < float("inf"), name, weight, "a number of at least 0")
-        _require(0 <= self.optimizer.momentum < 1, "momentum", self.optimizer.momentum, "in [0, 1)")
+            fine = weight is None or (checks.is_number(weight) and 0 <= weight < float("inf"))
+            _require(fine, name, weight, "a number of at least 0")
+        momentum = self.optimizer.momentum
+        _require(checks.is_number(momentum) and 0 <= momentum < 1, "momentum", momentum, "in [0, 1)")
         for name, entry in (("gate-init", self.lsg.gate_init), ("tighten-threshold", self.lsg.tighten_threshold)):
-            _require(0 < entry <= 1, name, entry, "in (0, 1]")
+            _require(checks.is_number(entry) and 0 < entry <= 1, name, entry, "in (0, 1]")
         if self.gate == "tightened" and self.init is None:
             raise ValueError("--gate=tightened needs --init RUN, a run with a learned gate to tighten")
         processes, process = self.run.processes, self.run.process

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lsg_jax import checks
+
 
 class Ownership(NamedTuple):
     """Which classes hold which filters at a threshold.
@@ -34,9 +36,9 @@ def init(num_classes: int, num_filters: int, value: float = 1.0) -> jax.Array:
 
     Raises ValueError where there is no class or filter, or ``value`` is not in (0, 1].
     """
-    if num_classes < 1 or num_filters < 1:
-        raise ValueError(f"a gate needs at least 1 class and 1 filter, got {num_classes} x {num_filters}")
-    if not 0 < value <= 1:
+    if not all(checks.is_whole(size) and size >= 1 for size in (num_classes, num_filters)):
+        raise ValueError(f"a gate needs at least 1 class and 1 filter, got {num_classes!r} x {num_filters!r}")
+    if not (checks.is_number(value) and 0 < value <= 1):
         raise ValueError(f"the initial gate value must lie in (0, 1], got {value}")
     return jnp.full((num_classes, num_filters), value, jnp.float32)
 
@@ -44,8 +46,9 @@ def init(num_classes: int, num_filters: int, value: float = 1.0) -> jax.Array:
 def rows(gate: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns G_y for each label: f32[B, K] from gate f32[C, K] and labels i32[B] in [0, C) (section 3.1).
 
-    As with every array of JAX, another label gives the row of one that is a class.
+    Raises ValueError on another label; under ``jit`` that gives the row of one that is a class, as arrays of JAX do.
     """
+    checks.class_labels(labels, gate.shape[-2])
     return gate[labels]
 
 
@@ -63,7 +66,10 @@ def project(gate: jax.Array) -> jax.Array:
 
     Returns:
       An array of the same shape and dtype: each column's largest entry is exactly 1, all entries lie in [0, 1].
+
+    Raises ValueError where the gate can be seen not to be finite, which under ``jit`` it cannot.
     """
+    checks.finite("a gate", gate)
     dtype = gate.dtype
     gate = gate.astype(jnp.promote_types(dtype, jnp.float32))
     largest = jnp.max(gate, axis=-2, keepdims=True)
@@ -112,7 +118,8 @@ def fixed(num_classes: int, per_class: int, shared: int) -> jax.Array:
 
     Raises ValueError where a number is negative, or there is no class or filter.
     """
-    if num_classes < 1 or per_class < 0 or shared < 0 or per_class + shared < 1:
+    whole = all(map(checks.is_whole, (num_classes, per_class, shared)))
+    if not whole or num_classes < 1 or per_class < 0 or shared < 0 or per_class + shared < 1:
         raise ValueError(
             "a fixed gate needs at least 1 class and at least 1 filter, none negative, "
             f"got num_classes={num_classes}, per_class={per_class}, shared={shared}"
@@ -153,6 +160,7 @@ def ownership(gate: jax.Array, threshold: float) -> Ownership:
 
 
 def _holds(gate: jax.Array, threshold: float) -> jax.Array:
-    if not 0 < threshold <= 1:
+    if not (checks.is_number(threshold) and 0 < threshold <= 1):
         raise ValueError(f"the threshold must lie in (0, 1], got {threshold}")
+    checks.finite("a gate", gate)
     return gate >= threshold

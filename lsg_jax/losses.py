@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from lsg_jax import checks
+
 
 class Weights(NamedTuple):
     """The coefficients of equations 2 and 3, and of the two costs that are not the paper's.
@@ -31,7 +33,11 @@ class Weights(NamedTuple):
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns CE(y || y~), the mean over the batch in nats, f32[] from logits f32[B, C] and labels i32[B]."""
+    """Returns CE(y || y~), the mean over the batch in nats, f32[] from logits f32[B, C] and labels i32[B].
+
+    Raises ValueError where shapes do not match, or a label can be seen to be no class.
+    """
+    checks.classified(logits, labels)
     return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels))
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from lsg_jax import cache, gates, models
+from lsg_jax import cache, checks, gates, models
 from lsg_jax.checkpoint import Run
 from lsg_jax.config import Config
 from lsg_jax.data import cifar10
@@ -83,11 +83,16 @@ def read(path: str | Path) -> Pretrained:
 
 
 def import_torch(path: str | Path, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD) -> Run:
-    """Opens a checkpoint as a run without history, whose gate is all-one; errors are those of ``read``.
+    """Opens a checkpoint as a run without history, whose gate is all-one.
 
     ``mean`` and ``std`` are the input normalisation, which the file does not hold. Ten classes are taken for those of
-    CIFAR-10, others are named by their numbers.
+    CIFAR-10, others are named by their numbers. Errors are those of ``read``, and ValueError on another normalisation
+    than three finite numbers each, of which ``std`` is positive.
     """
+    for name, values, least in (("mean", mean, -np.inf), ("std", std, 0)):
+        fine = [checks.is_number(each) and least < each < np.inf for each in values]
+        if fine != [True] * _IMAGE_SHAPE[-1]:
+            raise ValueError(f"{name} must be 3 finite numbers{' above 0' if least == 0 else ''}, got {values}")
     found = read(path)
     model = models.create(found.model, found.num_classes)
     config = Config(model=found.model, gate="none", init=Path(path))

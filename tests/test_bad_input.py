@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import lsg_jax
-from lsg_jax import data, gates, metrics, models
+from lsg_jax import data, gates, losses, metrics, models
 from lsg_jax.analysis import (
     attacks,
     classifier,
@@ -35,7 +35,7 @@ from lsg_jax.analysis import (
     similarity,
     specificity,
 )
-from lsg_jax.config import Config
+from lsg_jax.config import Config, GateConfig, OptimizerConfig
 
 TRAINING = [
     ("--epochs=0", "--epochs must be a whole number of at least 1, got 0"),
@@ -187,6 +187,10 @@ def uniform(images):
     return jnp.full((len(images), 3), 1 / 3)
 
 
+def solve(kernel=KERNEL, **options):
+    return metrics.phi(FEATURES, LABELS, kernel, BIAS, **{"sparsity_weight": 1, "sparsity_target": 4} | options)
+
+
 def attack(**options):
     import jax
 
@@ -194,6 +198,36 @@ def attack(**options):
 
 
 FUNCTIONS = {
+    "gates.init: text": (lambda: gates.init("3", 4), "got '3' x 4"),
+    "gates.fixed: share": (lambda: gates.fixed(3, 1.5, 0), "per_class=1.5"),
+    "gates.rows: label": (lambda: gates.rows(jnp.asarray(GATE), jnp.array([0, 7])), r"in \[0, 2\], got 0 to 7"),
+    "gates.rows: float labels": (lambda: gates.rows(jnp.asarray(GATE), jnp.zeros(2)), "whole numbers, got float32"),
+    "gates.project: nan": (lambda: gates.project(jnp.asarray(GATE * np.nan)), "a gate must be finite, got nan"),
+    "gates.tighten: inf": (lambda: gates.tighten(jnp.asarray(GATE) + jnp.inf, 0.5), "a gate must be finite, got inf"),
+    "losses.cross_entropy: label": (lambda: losses.cross_entropy(jnp.ones((2, 3)), jnp.array([0, 7])), "got 0 to 7"),
+    "losses.cross_entropy: shapes": (
+        lambda: losses.cross_entropy(jnp.ones((2, 3)), jnp.array([0])),
+        r"\[2, 3\] and \[1\]",
+    ),
+    "losses.std_cost: float labels": (lambda: losses.std_cost(jnp.ones((2, 3)), jnp.zeros(2)), "got float32"),
+    "accuracy: shapes": (lambda: metrics.accuracy(jnp.ones((2, 3)), jnp.array([1])), r"\[2, 3\] and \[1\]"),
+    "models.create: number": (lambda: models.create(3, 10), "unknown model 3"),
+    "models.create: classes": (lambda: models.create("resnet20", 10.5), "at least 2 classes, got 10.5"),
+    "data.load: part": (lambda: data.load("digits", train_examples=10.5), "got 10.5"),
+    "Config: epochs": (lambda: Config(optimizer=OptimizerConfig(epochs=1.5)), "--epochs must be a whole .* got 1.5"),
+    "Config: rate": (lambda: Config(optimizer=OptimizerConfig(learning_rate="0.1")), "--learning-rate must be a posit"),
+    "Config: phase": (lambda: Config(lsg=GateConfig(phase=0.5)), r"--phase must be in \[0, 2\], got 0.5"),
+    "load_run: nothing": (lambda: lsg_jax.load_run(None), "a path is needed, got None"),
+    "import_torch: std": (
+        lambda: lsg_jax.import_torch("w.th", std=(1.0, 0.0, 1.0)),
+        "std must be 3 finite numbers above 0",
+    ),
+    "import_torch: mean": (lambda: lsg_jax.import_torch("w.th", mean=(0.5,)), r"mean must be 3 finite .* got \(0.5,\)"),
+    "import_torch: nan": (lambda: lsg_jax.import_torch("w.th", mean=(0.5, 0.5, np.nan)), "got .*nan"),
+    "phi: a": (lambda: solve(sparsity_weight=-1), "sparsity_weight must be a number of at least 0, got -1"),
+    "phi: s": (lambda: solve(sparsity_target=13), r"sparsity_target must lie in \[K, C K\] = \[4, 12\], got 13"),
+    "phi: s is nan": (lambda: solve(sparsity_target=float("nan")), r"\[4, 12\], got nan"),
+    "phi: kernel": (lambda: solve(kernel=KERNEL * np.inf), "the classifier's kernel must be finite, got inf"),
     "gates.init: no class": (lambda: gates.init(0, 4), "got 0 x 4"),
     "gates.init: value": (lambda: gates.init(3, 4, 1.5), r"\(0, 1\], got 1.5"),
     "gates.init: nan": (lambda: gates.init(3, 4, float("nan")), "got nan"),

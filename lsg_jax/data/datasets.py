@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lsg_jax import checks
 from lsg_jax.data import cifar10
 from lsg_jax.data.statistics import channel_statistics
 
@@ -59,13 +60,13 @@ def load(name: str, data_dir: Path | None = None, train_examples: int | None = N
         raise ValueError(f"unknown data set {name!r}; choose one of: {', '.join(sorted(DATASETS))}")
     dataset = DATASETS[name](data_dir)
     train, test = dataset.train, dataset.test
-    if not 0 <= holdout < len(train.labels):
+    if not (checks.is_whole(holdout) and 0 <= holdout < len(train.labels)):
         raise ValueError(f"--holdout must lie in [0, {len(train.labels) - 1}] for {name}, got {holdout}")
     if holdout:
         train, test = Split(*(a[holdout:] for a in train)), Split(*(a[:holdout] for a in train))
     available = len(train.labels)
     if train_examples is not None:
-        if not 1 <= train_examples <= available:
+        if not (checks.is_whole(train_examples) and 1 <= train_examples <= available):
             raise ValueError(f"--train-examples must lie in [1, {available}] for {name}, got {train_examples}")
         train = Split(*(a[:train_examples] for a in train))
     return dataset._replace(train=train, test=test)

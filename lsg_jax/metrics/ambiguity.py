@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from lsg_jax import gates, losses
+from lsg_jax import checks, gates, losses
 from lsg_jax.metrics.examples import checked
 
 _BISECTIONS = 40
@@ -70,6 +70,14 @@ def _checked(solve: Callable[..., Phi]) -> Callable[..., Phi]:
             )
         if not isinstance(features, jax.core.Tracer):
             checked(np.asarray(features), np.asarray(labels), len(bias))
+        checks.finite("the classifier's kernel", kernel)
+        checks.finite("the classifier's bias", bias)
+        weight, target = options["sparsity_weight"], options["sparsity_target"]
+        classes, filters = len(bias), len(kernel)
+        if checks.is_number(weight) and not 0 <= weight < float("inf"):
+            raise ValueError(f"sparsity_weight must be a number of at least 0, got {weight}")
+        if checks.is_number(target) and not filters <= target <= classes * filters:
+            raise ValueError(f"sparsity_target must lie in [K, C K] = [{filters}, {classes * filters}], got {target}")
         return solve(features, labels, kernel, bias, *others, **options)
 
     return check
@@ -104,7 +112,8 @@ def phi(
       tolerance: stop where a step moves no entry by more than this times the step size.
       max_steps: stop after this many steps in any case.
 
-    Raises ValueError where shapes or types do not match, a feature is not finite, or a label is no class.
+    Raises ValueError where shapes or types do not match, a feature or weight is not finite, a label is no class, or a
+    or s is out of its range.
     """
     if gate is not None and gate.shape != kernel.shape[::-1]:
         raise ValueError(f"the gate must be f32{list(kernel.shape[::-1])}, got {gate.dtype}{list(gate.shape)}")
@@ -177,7 +186,7 @@ def phi_by_training(
       batch_size: examples a step.
       steps: how many.
 
-    Raises ValueError where shapes or types do not match, a feature is not finite, or a label is no class.
+    Raises ValueError as ``phi`` does.
     """
     optimizer = optax.chain(optax.sgd(learning_rate), gates.projection())
 

@@ -4,14 +4,24 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lsg_jax import checks
+
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns the share of examples whose largest logit is the label's, f32[], from f32[N, C] and i32[N]."""
+    """Returns the share of examples whose largest logit is the label's, f32[], from f32[N, C] and i32[N].
+
+    Raises ValueError where shapes do not match, or a label can be seen to be no class.
+    """
+    checks.classified(logits, labels)
     return jnp.mean(jnp.argmax(logits, -1) == labels)
 
 
 def sums(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
-    """Returns the sums of correct predictions and of cross entropies (nats), each example times its weight f32[N]."""
+    """Returns the sums of correct predictions and of cross entropies (nats), each example times its weight f32[N].
+
+    Raises ValueError as ``accuracy`` does.
+    """
+    checks.classified(logits, labels)
     entropy = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
     return {
         "correct": jnp.sum(weights * (jnp.argmax(logits, -1) == labels)),

@@ -6,6 +6,7 @@ from functools import partial
 
 import jax.numpy as jnp
 
+from lsg_jax import checks
 from lsg_jax.models.alexnet import AlexNet
 from lsg_jax.models.network import GatedNetwork
 from lsg_jax.models.resnet import ResNet
@@ -25,7 +26,7 @@ def constructor(name: str) -> Callable[..., GatedNetwork]:
     """
     if name in MODELS:
         return MODELS[name]
-    residual = re.fullmatch("resnet([1-9][0-9]*)", name)
+    residual = re.fullmatch("resnet([1-9][0-9]*)", str(name))
     blocks, left = divmod(int(residual[1]) - 2, 6) if residual else (0, 0)
     if not 1 <= blocks <= _MOST_BLOCKS or left:
         known, most = ", ".join(MODELS), 6 * _MOST_BLOCKS + 2
@@ -45,7 +46,7 @@ def create(name: str, num_classes: int, batch_axis: str | None = None, precision
     statistics, pooled features and logits are float32 in any case.
     """
     construct = constructor(name)
-    if num_classes < 2:
+    if not checks.is_whole(num_classes) or num_classes < 2:
         raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; choose one of: {', '.join(PRECISIONS)}")

@@ -1,0 +1,50 @@
+"""What public functions ask of arguments, with ValueErrors that name the value.
+
+Under ``jit`` shapes and types can be seen and values cannot: there a label that is no class, or what is not finite,
+goes through.
+"""
+
+from numbers import Integral, Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_whole(value: Any) -> bool:
+    """Tells whether ``value`` is a whole number by its type."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Tells whether ``value`` is a real number, or NaN, by its type."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def class_labels(labels: jax.Array, num_classes: int) -> None:
+    """Raises ValueError where labels i[...] are not whole numbers, or, where that can be seen, not in [0, C)."""
+    dtype = jnp.asarray(labels).dtype
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise ValueError(f"labels must be whole numbers, got {dtype}")
+    if _seen(labels) and np.size(labels) and not 0 <= np.min(labels) <= np.max(labels) < num_classes:
+        raise ValueError(f"labels must lie in [0, {num_classes - 1}], got {np.min(labels)} to {np.max(labels)}")
+
+
+def classified(logits: jax.Array, labels: jax.Array) -> None:
+    """Raises ValueError where they are not logits f[B, C] and labels i[B] of these classes."""
+    if np.ndim(logits) != 2 or np.shape(labels) != np.shape(logits)[:1]:
+        raise ValueError(
+            f"logits must be f32[B, C] and labels i32[B], got {list(np.shape(logits))} and {list(np.shape(labels))}"
+        )
+    class_labels(labels, np.shape(logits)[1])
+
+
+def finite(name: str, array: jax.Array) -> None:
+    """Raises ValueError where an entry of ``array`` can be seen not to be finite."""
+    if _seen(array) and len(strange := np.asarray(array)[~np.isfinite(np.asarray(array))]):
+        raise ValueError(f"{name} must be finite, got {strange[0]}")
+
+
+def _seen(array: jax.Array) -> bool:
+    return not isinstance(array, jax.core.Tracer)
