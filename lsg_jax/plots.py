@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 
 from lsg_jax.analysis.comparison import Interval
@@ -26,13 +27,22 @@ _VERDICTS = {  # marker, size, colours of face and edge
 _HISTORY = {
     "test_accuracy": "test accuracy",
     "test_cross_entropy": "test cross entropy (nats)",
-    "density": r"gate density, $\|G\|_1 / (C K)$",
+    "density": "gate density, ‖G‖₁ / (C K)",
 }
+
+
+class _Figure(Figure):
+    """One whose texts are what they say, as a class may be named "$x$", which Matplotlib would set as mathematics."""
+
+    def draw(self, renderer: Any) -> None:
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+        super().draw(renderer)
 
 
 def gate_matrices(gates: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
     """Figure 3: each titled gate f32[C, K] as a picture, classes down and filters across, on one colour scale."""
-    figure = Figure(figsize=(9, 0.6 + 2.3 * len(gates)), layout="constrained")
+    figure = _Figure(figsize=(9, 0.6 + 2.3 * len(gates)), layout="constrained")
     axes = figure.subplots(len(gates), 1, squeeze=False)[:, 0]
     for axis, (title, gate) in zip(axes, gates.items(), strict=True):
         picture = axis.imshow(gate, vmin=0, vmax=1, cmap="viridis", aspect="auto", interpolation="nearest")
@@ -87,7 +97,7 @@ def activation_maps(
       names: the classes, N.
     """
     rows, panels = -(-len(images) // 2), 1 + len(maps)
-    figure = Figure(figsize=(2.6 * panels + 1, 1.75 * rows + 0.3), layout="constrained")
+    figure = _Figure(figsize=(2.6 * panels + 1, 1.75 * rows + 0.3), layout="constrained")
     gap = [1] * panels + [0.1] + [1] * panels
     grid = figure.subplots(rows, 2 * panels + 1, squeeze=False, width_ratios=gap)
     for axis in grid.ravel():
@@ -109,7 +119,7 @@ def activation_maps(
 def filter_images(images: np.ndarray, filters: Sequence[str], names: Sequence[Sequence[str]]) -> Figure:
     """A row a filter of the images it answers to, uint8[F, T, H, W, channels], each with its name."""
     rows, columns = images.shape[:2]
-    figure = Figure(figsize=(1.2 * columns + 0.6, 1.4 * rows), layout="constrained")
+    figure = _Figure(figsize=(1.2 * columns + 0.6, 1.4 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for line, pictures, title, texts in zip(axes, images, filters, names, strict=True):
         for axis, picture, text in zip(line, pictures, texts, strict=True):
@@ -123,7 +133,7 @@ def filter_images(images: np.ndarray, filters: Sequence[str], names: Sequence[Se
 
 def evidence(rows: np.ndarray, class_names: Sequence[str], compared: tuple[int, int]) -> Figure:
     """What each class's filters, and the others, f[C + 1, C], add to the logits of two classes for one image."""
-    figure = Figure(figsize=(6.4, 0.36 * len(rows) + 0.9), layout="constrained")
+    figure = _Figure(figsize=(6.4, 0.36 * len(rows) + 0.9), layout="constrained")
     axis = figure.subplots()
     places, (first, second) = np.arange(len(rows)), compared
     for shift, label, logit, color in (
@@ -141,7 +151,7 @@ def evidence(rows: np.ndarray, class_names: Sequence[str], compared: tuple[int, 
 
 def deletion_insertion_curves(curves: dict[str, Curves]) -> Figure:
     """The deletion and insertion curves of each titled network, averaged over the images, and the area under them."""
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    figure = _Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for (network, found), (color, line) in zip(curves.items(), cycle(_STYLES), strict=False):
         for axis, values, areas in (
@@ -166,7 +176,7 @@ def deletion_insertion_curves(curves: dict[str, Curves]) -> Figure:
 
 def attack_examples(images: np.ndarray, adversarial: np.ndarray, before: Sequence[str], after: Sequence[str]) -> Figure:
     """Each image uint8[N, H, W, channels] above its adversarial one, the changed pixels framed, with both classes."""
-    figure = Figure(figsize=(1.7 * len(images) + 0.3, 3.9), layout="constrained")
+    figure = _Figure(figsize=(1.7 * len(images) + 0.3, 3.9), layout="constrained")
     axes = figure.subplots(2, len(images), squeeze=False)
     pairs = zip(images, adversarial, before, after, strict=True)
     for column, (image, changed, class_before, class_after) in enumerate(pairs):
@@ -250,7 +260,7 @@ def correlation_matrices(matrices: dict[str, tuple[np.ndarray, ClassOrder]], cla
 
 def correlation_curves(thresholds: np.ndarray, ratios: dict[str, np.ndarray]) -> Figure:
     """Figure 7 (e): for each titled network, the share f[T] of its correlation matrix above each of f[T] thresholds."""
-    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    figure = _Figure(figsize=(5.2, 3.6), layout="constrained")
     axis = figure.subplots()
     for (network, shares), (color, line) in zip(ratios.items(), cycle(_STYLES), strict=False):
         axis.plot(thresholds, 100 * shares, line, color=color, label=network)
@@ -267,7 +277,7 @@ def correlation_curves(thresholds: np.ndarray, ratios: dict[str, np.ndarray]) ->
 
 def cluster_centers(centers: dict[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str]) -> Figure:
     """Figure 9: each titled matrix of cluster centres f[C, K] above the gate f[C, K], each on its own scale."""
-    figure = Figure(figsize=(9, 0.6 + 4.6 * len(centers)), layout="constrained")
+    figure = _Figure(figsize=(9, 0.6 + 4.6 * len(centers)), layout="constrained")
     axes = figure.subplots(2 * len(centers), 1)
     panels = [
         (f"{title}: {what}", matrix, unit)
@@ -295,7 +305,7 @@ def tradeoff(
       curves: the arms that a line joins, one after another, for each line.
     """
     rows = -(-len(effects) // 2)
-    figure = Figure(figsize=(9, 4 * rows + 0.12 * len(losses)), layout="constrained")
+    figure = _Figure(figsize=(9, 4 * rows + 0.12 * len(losses)), layout="constrained")
     axes = figure.subplots(rows, 2, squeeze=False).ravel()
     for axis in axes[len(effects) :]:
         axis.set_axis_off()
@@ -330,7 +340,7 @@ def tradeoff(
 def grouped_bars(bars: dict[str, dict[str, float]], unit: str) -> Figure:
     """Named parts of each title as bars from 0 to 1, with their values."""
     parts = list(next(iter(bars.values())))
-    figure = Figure(figsize=(9, 0.9 + 0.28 * (len(parts) + 1) * len(bars)), layout="constrained")
+    figure = _Figure(figsize=(9, 0.9 + 0.28 * (len(parts) + 1) * len(bars)), layout="constrained")
     axis = figure.subplots()
     for index, (part, (color, _), hatch) in enumerate(zip(parts, _STYLES, ("", "///", "..."), strict=False)):
         places = np.arange(len(bars)) + 0.8 * (index - (len(parts) - 1) / 2) / len(parts)
@@ -349,7 +359,7 @@ def verdicts(groups: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Figure:
     """The verdict of each column on each claim: claims down, titled groups of columns across."""
     claims = list(dict.fromkeys(claim for columns in groups.values() for told in columns.values() for claim in told))
     names = [name for columns in groups.values() for name in columns]
-    figure = Figure(figsize=(7.5 + 0.26 * len(names), 3.6 + 0.24 * len(claims)), layout="constrained")
+    figure = _Figure(figsize=(7.5 + 0.26 * len(names), 3.6 + 0.24 * len(claims)), layout="constrained")
     axes = figure.subplots(1, len(groups), sharey=True, squeeze=False, width_ratios=list(map(len, groups.values())))[0]
     for axis, (title, columns) in zip(axes, groups.items(), strict=True):
         for verdict, (marker, size, face, edge) in _VERDICTS.items():
@@ -382,7 +392,7 @@ def _half(value: Interval) -> float:
 
 def ownership_bars(statistics: OwnershipStatistics, class_names: Sequence[str]) -> Figure:
     """Filters that each class monopolises and that are shared, at each threshold: mean and deviation over the gates."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = _Figure(figsize=(9, 3.6), layout="constrained")
     axis = figure.subplots()
     places, width = np.arange(len(class_names) + 1), 0.8 / len(statistics.thresholds)
     for index, ((color, _), hatch) in zip(
@@ -412,7 +422,7 @@ def ownership_bars(statistics: OwnershipStatistics, class_names: Sequence[str]) 
 
 
 def _history_panels(label: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure = _Figure(figsize=(11, 3.4), layout="constrained")
     axes = figure.subplots(1, len(_HISTORY))
     for axis, name in zip(axes, _HISTORY.values(), strict=True):
         axis.set_ylabel(name)
@@ -438,7 +448,7 @@ def _class_panels(count: int, class_names: Sequence[str]) -> tuple[Figure, list[
 def _square_panels(count: int) -> tuple[Figure, list[Any]]:
     """Returns a figure of ``count`` square panels, two a row."""
     columns, rows = min(count, 2), -(-count // 2)
-    figure = Figure(figsize=(4.4 * columns + 0.8, 4.4 * rows), layout="constrained")
+    figure = _Figure(figsize=(4.4 * columns + 0.8, 4.4 * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for axis in grid[count:]:
         axis.axis("off")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from lsg_jax import plots
 from lsg_jax.analysis.correlation import ClassOrder
@@ -142,3 +143,24 @@ def test_each_verdict_has_its_mark_where_claim_and_network_meet():
     assert [label.get_text() for label in second.get_xticklabels()] == ["c"]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["yes", "no", "cannot tell", "no images to tell by"]
+
+
+def test_names_are_text_and_not_mathematics(tmp_path):
+    names = [r"$\frac$", "$x$ and $y$", "100 %"]
+    figures = (
+        plots.gate_matrices({r"$\broken$": np.eye(3)}, names),
+        plots.confusion_matrices({r"$\broken$": np.eye(3)}, names),
+        plots.correlation_curves(np.arange(3) / 3, {r"$\broken$": np.ones(3)}),
+    )
+    for figure in figures:
+        figure.savefig(tmp_path / "figure.png")
+        assert not any(text.get_parse_math() for text in figure.findobj(Text))
+
+
+def test_the_density_is_named_as_in_the_paper():
+    line = {"epoch": 0, "path": "std", "density": 0.5} | {
+        f"{path}test_{measure}": 0.5 for path in ("", "lsg_") for measure in ("accuracy", "cross_entropy")
+    }
+    figure = plots.curves([line])
+    figure.draw_without_rendering()
+    assert "gate density, ‖G‖₁ / (C K)" in [axis.get_ylabel() for axis in figure.axes]
