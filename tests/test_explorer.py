@@ -1,11 +1,13 @@
 """The report's explorer in a real browser, opened from disk: its figures are NumPy's, and it fetches nothing."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -69,11 +71,13 @@ def accuracies(network, on):
     return [right.mean(), *(right[network.labels[images] == each].mean() for each in range(10))]
 
 
-def shown(article):
-    """The same figures from the page."""
-    overall = float(article.find_element(By.CLASS_NAME, "accuracy").text.split()[1].rstrip(","))
-    rows = article.find_elements(By.CSS_SELECTOR, ".classes tr")[1:]
-    return [overall, *(float(row.find_elements(By.TAG_NAME, "td")[1].text) for row in rows)]
+def shown(article, which="now"):
+    """The same figures from the page, as they are now or with all filters."""
+    _, now, _, _, _, before, *_ = article.find_element(By.CLASS_NAME, "accuracy").text.split()
+    rows = article.find_elements(By.CSS_SELECTOR, ".classes tr")
+    place = [head.text for head in rows[0].find_elements(By.TAG_NAME, "th")].index(which) - 1
+    overall = {"now": now.rstrip(","), "all filters": before.rstrip(";")}[which]
+    return [float(overall), *(float(row.find_elements(By.TAG_NAME, "td")[place].text) for row in rows[1:])]
 
 
 @needs_browser
@@ -98,6 +102,7 @@ def test_filters_are_switched_by_mouse_and_by_keys_and_the_accuracies_are_numpys
         on[[0, 2]] = False
         assert [each.get_attribute("aria-pressed") for each in buttons] == ["false", "true", "false", "true"]
         np.testing.assert_allclose(shown(article), accuracies(network, on), atol=1e-4)
+        np.testing.assert_allclose(shown(article, "all filters"), accuracies(network, np.ones(4, bool)), atol=1e-4)
         assert "2 of 4 filters on" in article.find_element(By.CLASS_NAME, "accuracy").text
         article.find_element(By.CLASS_NAME, "on").send_keys(Keys.ENTER)
         np.testing.assert_allclose(shown(article), accuracies(network, np.ones(4, bool)), atol=1e-4)
@@ -139,6 +144,30 @@ def test_the_filters_of_the_chosen_class_are_switched_off(opened, networks):
 
 
 @needs_browser
+def test_class_and_filter_are_chosen_and_the_class_switched_off_by_keys_alone(opened, networks):
+    def press(*keys):
+        webdriver.ActionChains(opened).send_keys(*keys).perform()
+
+    article, network = opened.find_element(By.TAG_NAME, "article"), networks[0]
+    for _ in range(30):  # from the top of the page, whatever comes before
+        press(Keys.TAB)
+        if opened.switch_to.active_element.get_attribute("class") == "class":
+            break
+    press(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    off = article.find_element(By.CLASS_NAME, "off")
+    assert off.text == f"Switch off the filters of {network.run.class_names[2]}"
+    press(Keys.TAB)
+    assert opened.switch_to.active_element == off
+    press(Keys.ENTER)
+    np.testing.assert_allclose(shown(article), accuracies(network, network.gate[2] <= 0.5), atol=1e-4)
+    press(Keys.TAB, Keys.TAB, Keys.TAB)
+    assert opened.switch_to.active_element == article.find_element(By.CSS_SELECTOR, "select.filter")
+    press(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    (first, *_) = article.find_elements(By.CSS_SELECTOR, ".column tr")[1:]
+    assert abs(float(first.find_element(By.TAG_NAME, "td").text) - network.gate[0, 2]) < 1e-4
+
+
+@needs_browser
 def test_a_filter_shows_its_gate_its_shares_its_images_and_its_neighbours(opened, networks):
     for article, network in zip(opened.find_elements(By.TAG_NAME, "article"), networks, strict=True):
         choice = Select(article.find_element(By.CSS_SELECTOR, "select.filter"))
@@ -149,14 +178,12 @@ def test_a_filter_shows_its_gate_its_shares_its_images_and_its_neighbours(opened
         np.testing.assert_allclose(column, np.stack([network.gate[:, 3], shares[3]], axis=1), atol=1e-4)
         captions = [each.text for each in article.find_elements(By.TAG_NAME, "figcaption")]
         names, top = network.run.class_names, np.argsort(-network.features[:, 3], kind="stable")[: len(captions)]
-        assert captions == [f"{names[network.labels[each]]}, {network.features[each, 3]:.2f}" for each in top]
+        assert captions == [f"{names[network.labels[each]]}, {network.features[each, 3]:.4f}" for each in top]
         neighbours = article.find_elements(By.CSS_SELECTOR, ".nearest button")
-        assert len(neighbours) == 3
-        neighbour = neighbours[0]
-        other = max({0, 1, 2}, key=lambda each: network.correlation[3, each])
-        assert neighbour.text == f"{other} ({network.correlation[3, other]:.2f})"
-        neighbour.send_keys(Keys.ENTER)
-        assert choice.first_selected_option.text == str(other)
+        others = sorted({0, 1, 2}, key=lambda each: -network.correlation[3, each])
+        assert [each.text for each in neighbours] == [f"{k} ({network.correlation[3, k]:.4f})" for k in others]
+        neighbours[0].send_keys(Keys.ENTER)
+        assert choice.first_selected_option.text == str(others[0])
         assert opened.switch_to.active_element == article.find_element(By.CSS_SELECTOR, "select.filter")
 
 
@@ -177,18 +204,26 @@ def test_a_filters_pictures_are_its_images_bright_where_it_is_active(opened, net
 
 
 @needs_browser
-def test_a_phone_shows_all_of_it_light_and_dark(opened):
-    colors = []
-    for scheme in ("light", "dark"):
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        metrics = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-        opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_all_of_it_light_and_dark(opened, networks, scheme):
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    metrics = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
         across = opened.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
         assert across[0] <= across[1] == 380
-        colors.append(opened.execute_script("return getComputedStyle(document.body).color"))
-    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert colors[0] != colors[1]
+        article, network = opened.find_element(By.TAG_NAME, "article"), networks[0]
+        article.find_element(By.CLASS_NAME, "off").click()
+        np.testing.assert_allclose(shown(article), accuracies(network, network.gate[0] <= 0.5), atol=1e-4)
+        opened.execute_script("window.scrollTo(0, 0)")
+        pixels = np.asarray(Image.open(io.BytesIO(opened.get_screenshot_as_png())).convert("L"))
+        paper, ink = np.median(pixels), (pixels.min() if scheme == "light" else pixels.max())
+        assert paper > 230 if scheme == "light" else paper < 40
+        assert abs(float(ink) - paper) > 180
+    finally:
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 PAGES = sorted((Path(__file__).parents[1] / "results" / "runs").glob("*/report.html"))
