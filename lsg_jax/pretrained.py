@@ -5,6 +5,7 @@ The layout is that of the CIFAR networks of He et al. (2016) with option-A short
 and written by PyTorch, which is imported only then; .safetensors needs no PyTorch. No code that a file holds is run.
 """
 
+import zipfile
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -208,6 +209,7 @@ def _load_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _load_torch(path: Path) -> dict[str, np.ndarray]:
+    _check_unpacked(path)
     torch = _torch(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -221,10 +223,22 @@ def _load_torch(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} holds no state dictionary but {type(content).__name__}")
     tensors = {}
     for name, tensor in content.items():
-        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
+        dense = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
+        if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise ValueError(f"{path}: {name} is no dense tensor")
         tensors[str(name)] = (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
     return tensors
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises ValueError where a zip file unpacks to more than its size, which what PyTorch writes does not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(each.file_size for each in archive.infolist())
+    except zipfile.BadZipFile:  # an old format, or damaged, of which the reader tells
+        return
+    if unpacked > (size := path.stat().st_size):
+        raise ValueError(f"{path} has {size} bytes and unpacks to {unpacked}, which no checkpoint of PyTorch's does")
 
 
 def _torch(path: Path) -> Any:

@@ -111,6 +111,7 @@ TRAINING = [
     ("--init={tmp}/pickle.th", "pickle.th"),
     ("--init={tmp}/pickle.safetensors", "pickle.safetensors"),
     ("--init={tmp}/escape.pt", "escape.pt"),
+    ("--init={tmp}/bomb.pt", "which no checkpoint of PyTorch's does"),
     ("--init={tmp}/cut.safetensors", "cut.safetensors"),
     ("--coordinator=nowhere", "--coordinator must be HOST:PORT or auto, got nowhere"),
     ("--coordinator=host:99999", "--coordinator must be HOST:PORT or auto, got host:99999"),
@@ -372,6 +373,8 @@ def folder(runs, tmp_path_factory):
         (folder / name).write_bytes(pickle.dumps(Trap()))
     with zipfile.ZipFile(folder / "escape.pt", "w") as archive:
         archive.writestr("../../escaped", "x")
+    with zipfile.ZipFile(folder / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(10**7))
     (folder / "cut.safetensors").write_bytes((2**40).to_bytes(8, "little") + b"{}")
     return folder
 
@@ -439,7 +442,7 @@ def test_a_run_names_what_it_refuses(runs, images, labels, said):
 
 
 @pytest.mark.parametrize(
-    "name", ["pickle.th", "pickle.safetensors", "escape.pt", "cut.safetensors", "file", "nothing.pt"]
+    "name", ["pickle.th", "pickle.safetensors", "escape.pt", "bomb.pt", "cut.safetensors", "file", "nothing.pt"]
 )
 def test_what_is_imported_is_never_run_nor_unpacked(folder, name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

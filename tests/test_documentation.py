@@ -72,6 +72,16 @@ def test_commands_exist_and_take_what_is_shown(page):
             assert option.removeprefix("--").partition("=")[0] in known, (name, option)
 
 
+def test_the_makefile_has_the_targets_that_are_shown():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    blocks = [re.findall(r"```sh\n(.*?)```|`(make [^`]*)`", page.read_text(), re.DOTALL) for page in PAGES]
+    lines = [line for page in blocks for block in page for line in "".join(block).replace("\n> ", " ").splitlines()]
+    words = [shlex.split(line.split("#")[0])[1:] for line in lines if line.startswith("make ")]
+    shown = {word for each in words for word in each if "=" not in word}
+    assert {"test", "reproduce"} <= shown
+    assert shown <= targets
+
+
 def test_the_programs_shown_run(runs, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()

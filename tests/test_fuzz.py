@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import claims, cli, ownership, publish, report, reproduce, results, summarize, tradeoff
+from experiments import attacks, claims, cli, ownership, publish, report, reproduce, results, summarize, tradeoff
 from lsg_jax.config import Config
 
 OPTIONS: list[Any] = [
     Config,
-    *(claims.Options, report.Options, publish.Options, ownership.Options),
+    *(attacks.Options, claims.Options, report.Options, publish.Options, ownership.Options),
     *(tradeoff.Options, results.Options, summarize.Options, reproduce.Options),
 ]
 
