@@ -387,7 +387,8 @@ class Trap:
 
 
 def snapshot(folder):
-    return {path: path.lstat().st_size for path in folder.rglob("*") if path.name != "lock"}
+    files = {path: path.lstat() for path in folder.rglob("*") if path.name != "lock"}
+    return {path: (found.st_size, found.st_mtime_ns) for path, found in files.items()}
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules after import")
