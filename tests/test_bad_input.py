@@ -225,6 +225,17 @@ FUNCTIONS = {
     ),
     "import_torch: mean": (lambda: lsg_jax.import_torch("w.th", mean=(0.5,)), r"mean must be 3 finite .* got \(0.5,\)"),
     "import_torch: nan": (lambda: lsg_jax.import_torch("w.th", mean=(0.5, 0.5, np.nan)), "got .*nan"),
+    "dominance: negative": (
+        lambda: similarity.dominance(similarity.Similarity(np.array([[1.0, -0.5], [0, 1]]), np.ones(2))),
+        "at least 0, got -0.5",
+    ),
+    "spotlight: maps": (lambda: filters.spotlight(IMAGES, MAPS[:2]), r"\(6, 8, 8, 3\), \(2, 8, 8\)"),
+    "related_filters: class": (lambda: masking.related_filters(GATE, [-1], 0.5), r"0 to 2, got \[-1\]"),
+    "paired_interval: shapes": (
+        lambda: comparison.paired_interval(np.ones(2, bool), np.ones(3, bool)),
+        r"\(2,\) and \(3,\)",
+    ),
+    "save_run: nothing": (lambda: lsg_jax.save_run(None, None), "a path is needed, got None"),
     "phi: a": (lambda: solve(sparsity_weight=-1), "sparsity_weight must be a number of at least 0, got -1"),
     "phi: s": (lambda: solve(sparsity_target=13), r"sparsity_target must lie in \[K, C K\] = \[4, 12\], got 13"),
     "phi: s is nan": (lambda: solve(sparsity_target=float("nan")), r"\[4, 12\], got nan"),
