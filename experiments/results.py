@@ -90,8 +90,8 @@ def read(folder: Path) -> Results:
 
 def page(results: Results) -> str:
     """Returns the page of the results."""
-    folder, paths, reports, comparisons, counts, judged, several = results
-    findings = _findings(folder, comparisons, counts)
+    folder, judged, several = results.folder, results.one_seed, results.several_seeds
+    findings = _findings(folder, results.comparisons, results.counts)
     lines = [
         _HEAD,
         *([_GLANCE] if judged or several else []),
@@ -99,11 +99,11 @@ def page(results: Results) -> str:
         *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several),
         *_findings_section(findings),
         "\n## Runs\n",
-        markdown.table(_RUN_HEADS, map(_run_cells, paths)),
-        *_sections(folder, reports, _claims_section),
+        markdown.table(_RUN_HEADS, map(_run_cells, results.paths)),
+        *_sections(folder, results.reports, _claims_section),
         *_failures(folder, judged | several, findings),
-        *_sections(folder, comparisons, _arms_section),
-        *_sections(folder, counts, _ownership_section),
+        *_sections(folder, results.comparisons, _arms_section),
+        *_sections(folder, results.counts, _ownership_section),
     ]
     if (content := stored.claim(folder, "convergence")) is not None:
         lines += [

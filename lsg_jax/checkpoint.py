@@ -105,7 +105,7 @@ class Checkpoints:
         Raises OSError where it cannot be written.
         """
         self._accuracies[step] = test_accuracy
-        run = run | {"test_accuracy": test_accuracy}
+        run = run | {"format": _FORMAT, "written by": version("lsg-jax"), "test_accuracy": test_accuracy}
         items = {"variables": ocp.args.StandardSave(variables), "run": ocp.args.JsonSave(run)}
         if training is not None:
             items["training"] = ocp.args.StandardSave(training)
@@ -149,10 +149,10 @@ class Checkpoints:
         run = self._restore(step, run=ocp.args.JsonRestore())["run"]
         if (found := run.get("format", 1)) not in _READABLE:
             readable = " and ".join(map(str, _READABLE))
-            written = run.get("environment", {}).get("lsg-jax", "0.1.0")  # which did not say so at first
+            written = run.get("written by", "0.1.0, as it was when this was written")
             raise ValueError(
                 f"checkpoint {self._folder(step)} is of format {found}, and this version reads formats {readable}; "
-                f"train it again, or use lsg-jax {written} as it was when this was written"
+                f"train it again, or use lsg-jax {written}"
             )
         return run
 
@@ -199,7 +199,7 @@ class Checkpoints:
             raise self._damaged(step, f"{different[0]} is not as it was saved")
 
     def _format(self, step: int) -> int:
-        """Returns the format that a checkpoint without digests says it has, this version's where it says nothing."""
+        """Returns the format that a checkpoint without digests has, this version's where that cannot be read."""
         try:
             return int(json.loads((self._folder(step) / "run" / "metadata").read_text()).get("format", 1))
         except (OSError, ValueError, AttributeError, TypeError):
@@ -244,8 +244,7 @@ def describe(config: Config, dataset: Dataset, history: list[dict[str, Any]]) ->
         "std": list(dataset.std),
         "digest": dataset.digest(),
     }
-    run = {"format": _FORMAT, "config": config.to_json(), "data": data, "history": history}
-    return run | {"environment": environment()}
+    return {"config": config.to_json(), "data": data, "history": history, "environment": environment()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,8 +369,7 @@ def save_run(run: Run, path: str | Path) -> None:
         folder = Path(temporary, path.name)
         checkpoints = Checkpoints(folder / "checkpoints")
         data = {name: list(getattr(run, name)) for name in ("class_names", "image_shape", "mean", "std")}
-        described = {"format": _FORMAT, "config": config.to_json(), "data": data, "history": run.history}
-        described["environment"] = run.environment
+        described = {"config": config.to_json(), "data": data, "history": run.history, "environment": run.environment}
         variables = {"params": run.params, "batch_stats": run.batch_stats, "gate": run.gate}
         accuracy = run.history[-1]["test_accuracy"] if run.history else None
         checkpoints.save(len(run.history), variables, None, described, accuracy)

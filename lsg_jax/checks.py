@@ -18,8 +18,9 @@ def is_whole(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Tells whether ``value`` is a real number, or NaN, by its type."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Tells whether ``value`` is a real number, or NaN, by its type; an array of one is."""
+    alone = isinstance(value, np.ndarray | jax.Array) and value.ndim == 0 and _seen(value)
+    return isinstance(value.item() if alone else value, Real) and not isinstance(value, bool)
 
 
 def class_labels(labels: jax.Array, num_classes: int) -> None:
@@ -27,8 +28,11 @@ def class_labels(labels: jax.Array, num_classes: int) -> None:
     dtype = jnp.asarray(labels).dtype
     if not jnp.issubdtype(dtype, jnp.integer):
         raise ValueError(f"labels must be whole numbers, got {dtype}")
-    if _seen(labels) and np.size(labels) and not 0 <= np.min(labels) <= np.max(labels) < num_classes:
-        raise ValueError(f"labels must lie in [0, {num_classes - 1}], got {np.min(labels)} to {np.max(labels)}")
+    if not _seen(labels):
+        return
+    seen = np.asarray(labels)
+    if seen.size and not 0 <= seen.min() <= seen.max() < num_classes:
+        raise ValueError(f"labels must lie in [0, {num_classes - 1}], got {seen.min()} to {seen.max()}")
 
 
 def classified(logits: jax.Array, labels: jax.Array) -> None:
@@ -46,5 +50,5 @@ def finite(name: str, array: jax.Array) -> None:
         raise ValueError(f"{name} must be finite, got {strange[0]}")
 
 
-def _seen(array: jax.Array) -> bool:
+def _seen(array: Any) -> bool:
     return not isinstance(array, jax.core.Tracer)

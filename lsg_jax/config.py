@@ -145,7 +145,8 @@ class Config:
         some = examples is None or (checks.is_whole(examples) and examples >= 1)
         _require(some, "train-examples", examples, "a whole number of at least 1")
         turns = range(self.lsg.period)
-        _require(self.lsg.phase in turns, "phase", self.lsg.phase, f"in [0, {turns[-1]}]")
+        fitting = checks.is_whole(self.lsg.phase) and self.lsg.phase in turns
+        _require(fitting, "phase", self.lsg.phase, f"a whole number in [0, {turns[-1]}]")
         for name, rate in (
             ("learning-rate", self.optimizer.learning_rate),
             ("gate-learning-rate", self.lsg.gate_learning_rate),

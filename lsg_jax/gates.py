@@ -37,16 +37,19 @@ def init(num_classes: int, num_filters: int, value: float = 1.0) -> jax.Array:
     Raises ValueError where there is no class or filter, or ``value`` is not in (0, 1].
     """
     if not all(checks.is_whole(size) and size >= 1 for size in (num_classes, num_filters)):
-        raise ValueError(f"a gate needs at least 1 class and 1 filter, got {num_classes!r} x {num_filters!r}")
+        raise ValueError(
+            f"a gate needs whole numbers of at least 1 class and 1 filter, got {num_classes!r} x {num_filters!r}"
+        )
     if not (checks.is_number(value) and 0 < value <= 1):
-        raise ValueError(f"the initial gate value must lie in (0, 1], got {value}")
+        raise ValueError(f"the initial gate value must be a number in (0, 1], got {value!r}")
     return jnp.full((num_classes, num_filters), value, jnp.float32)
 
 
 def rows(gate: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns G_y for each label: f32[B, K] from gate f32[C, K] and labels i32[B] in [0, C) (section 3.1).
 
-    Raises ValueError on another label; under ``jit`` that gives the row of one that is a class, as arrays of JAX do.
+    Raises ValueError on labels that are not whole numbers, and on one that can be seen to be no class; under ``jit``
+    that gives the row of one that is, as arrays of JAX do.
     """
     checks.class_labels(labels, gate.shape[-2])
     return gate[labels]
@@ -121,8 +124,8 @@ def fixed(num_classes: int, per_class: int, shared: int) -> jax.Array:
     whole = all(map(checks.is_whole, (num_classes, per_class, shared)))
     if not whole or num_classes < 1 or per_class < 0 or shared < 0 or per_class + shared < 1:
         raise ValueError(
-            "a fixed gate needs at least 1 class and at least 1 filter, none negative, "
-            f"got num_classes={num_classes}, per_class={per_class}, shared={shared}"
+            "a fixed gate needs whole numbers, of at least 1 class and at least 1 filter, none negative, "
+            f"got num_classes={num_classes!r}, per_class={per_class!r}, shared={shared!r}"
         )
     own = jnp.repeat(jnp.eye(num_classes, dtype=jnp.float32), per_class, axis=1)
     return jnp.concatenate([own, jnp.ones((num_classes, shared), jnp.float32)], axis=1)
@@ -161,6 +164,6 @@ def ownership(gate: jax.Array, threshold: float) -> Ownership:
 
 def _holds(gate: jax.Array, threshold: float) -> jax.Array:
     if not (checks.is_number(threshold) and 0 < threshold <= 1):
-        raise ValueError(f"the threshold must lie in (0, 1], got {threshold}")
+        raise ValueError(f"the threshold must be a number in (0, 1], got {threshold!r}")
     checks.finite("a gate", gate)
     return gate >= threshold

@@ -35,7 +35,7 @@ class Weights(NamedTuple):
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns CE(y || y~), the mean over the batch in nats, f32[] from logits f32[B, C] and labels i32[B].
 
-    Raises ValueError where shapes do not match, or a label can be seen to be no class.
+    Raises ValueError where shapes do not match, labels are not whole numbers, or one can be seen to be no class.
     """
     checks.classified(logits, labels)
     return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels))

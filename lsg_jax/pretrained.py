@@ -91,9 +91,11 @@ def import_torch(path: str | Path, mean: tuple[float, ...] = MEAN, std: tuple[fl
     than three finite numbers each, of which ``std`` is positive.
     """
     for name, values, least in (("mean", mean, -np.inf), ("std", std, 0)):
-        fine = [checks.is_number(each) and least < each < np.inf for each in values]
+        fine = isinstance(values, tuple | list) and [
+            checks.is_number(each) and least < each < np.inf for each in values
+        ]
         if fine != [True] * _IMAGE_SHAPE[-1]:
-            raise ValueError(f"{name} must be 3 finite numbers{' above 0' if least == 0 else ''}, got {values}")
+            raise ValueError(f"{name} must be 3 finite numbers{' above 0' if least == 0 else ''}, got {values!r}")
     found = read(path)
     model = models.create(found.model, found.num_classes)
     config = Config(model=found.model, gate="none", init=Path(path))
@@ -237,6 +239,8 @@ def _check_unpacked(path: Path) -> None:
             unpacked = sum(each.file_size for each in archive.infolist())
     except zipfile.BadZipFile:  # an old format, or damaged, of which the reader tells
         return
+    except Exception as error:  # a damaged directory surfaces as any of several types
+        raise OSError(f"{path} cannot be read as a PyTorch file ({type(error).__name__})") from error
     if unpacked > (size := path.stat().st_size):
         raise ValueError(f"{path} has {size} bytes and unpacks to {unpacked}, which no checkpoint of PyTorch's does")
 

@@ -86,8 +86,8 @@ TRAINING = [
         "--complement-weight makes no difference with --gate=none; leave it out, got 1.0",
     ),
     ("--period=0", "--period must be a whole number of at least 1, got 0"),
-    ("--phase=3", "--phase must be in [0, 2], got 3"),
-    ("--phase=-1", "--phase must be in [0, 2], got -1"),
+    ("--phase=3", "--phase must be a whole number in [0, 2], got 3"),
+    ("--phase=-1", "--phase must be a whole number in [0, 2], got -1"),
     ("--gate-init=0", "--gate-init must be in (0, 1], got 0"),
     ("--gate-init=1.1", "got 1.1"),
     ("--tighten-threshold=0", "--tighten-threshold must be in (0, 1], got 0"),
@@ -95,9 +95,9 @@ TRAINING = [
     ("--gate=fixed --shared-filters=-6", "got -6"),
     ("--gate=tightened", "--gate=tightened needs --init RUN"),
     ("--holdout=-1", "--holdout must be a whole number of at least 0, got -1"),
-    ("--holdout=1437", "--holdout must lie in [0, 1436] for digits, got 1437"),
+    ("--holdout=1437", "--holdout must be a whole number in [0, 1436] for digits, got 1437"),
     ("--train-examples=0", "--train-examples must be a whole number of at least 1, got 0"),
-    ("--train-examples=1438", "--train-examples must lie in [1, 1437] for digits, got 1438"),
+    ("--train-examples=1438", "--train-examples must be a whole number in [1, 1437] for digits, got 1438"),
     ("--checkpoint-every=0", "--checkpoint-every must be a whole number of at least 1, got 0"),
     ("--data-dir={tmp}/empty", "leave out --data-dir"),
     ("--output={tmp}/file", "file is a file, not a folder"),
@@ -111,6 +111,7 @@ TRAINING = [
     ("--init={tmp}/pickle.th", "pickle.th"),
     ("--init={tmp}/pickle.safetensors", "pickle.safetensors"),
     ("--init={tmp}/escape.pt", "escape.pt"),
+    ("--init={tmp}/newer.pt", "newer.pt cannot be read as a PyTorch file (NotImplementedError)"),
     ("--init={tmp}/bomb.pt", "which no checkpoint of PyTorch's does"),
     ("--init={tmp}/cut.safetensors", "cut.safetensors"),
     ("--coordinator=nowhere", "--coordinator must be HOST:PORT or auto, got nowhere"),
@@ -217,7 +218,10 @@ FUNCTIONS = {
     "data.load: part": (lambda: data.load("digits", train_examples=10.5), "got 10.5"),
     "Config: epochs": (lambda: Config(optimizer=OptimizerConfig(epochs=1.5)), "--epochs must be a whole .* got 1.5"),
     "Config: rate": (lambda: Config(optimizer=OptimizerConfig(learning_rate="0.1")), "--learning-rate must be a posit"),
-    "Config: phase": (lambda: Config(lsg=GateConfig(phase=0.5)), r"--phase must be in \[0, 2\], got 0.5"),
+    "Config: phase": (
+        lambda: Config(lsg=GateConfig(phase=0.5)),
+        r"--phase must be a whole number in \[0, 2\], got 0.5",
+    ),
     "load_run: nothing": (lambda: lsg_jax.load_run(None), "a path is needed, got None"),
     "import_torch: std": (
         lambda: lsg_jax.import_torch("w.th", std=(1.0, 0.0, 1.0)),
@@ -236,8 +240,17 @@ FUNCTIONS = {
         r"\(2,\) and \(3,\)",
     ),
     "save_run: nothing": (lambda: lsg_jax.save_run(None, None), "a path is needed, got None"),
-    "phi: a": (lambda: solve(sparsity_weight=-1), "sparsity_weight must be a number of at least 0, got -1"),
-    "phi: s": (lambda: solve(sparsity_target=13), r"sparsity_target must lie in \[K, C K\] = \[4, 12\], got 13"),
+    "import_torch: one mean": (
+        lambda: lsg_jax.import_torch("w.th", mean=0.5),
+        "mean must be 3 finite numbers, got 0.5",
+    ),
+    "phi: text": (lambda: solve(sparsity_weight="1"), "sparsity_weight must be a finite number .* got '1'"),
+    "phi: s is an array": (lambda: solve(sparsity_target=jnp.float32(400)), r"\[4, 12\], got .*400"),
+    "phi: a": (lambda: solve(sparsity_weight=-1), "sparsity_weight must be a finite number of at least 0, got -1"),
+    "phi: s": (
+        lambda: solve(sparsity_target=13),
+        r"sparsity_target must be a number in \[K, C K\] = \[4, 12\], got 13",
+    ),
     "phi: s is nan": (lambda: solve(sparsity_target=float("nan")), r"\[4, 12\], got nan"),
     "phi: kernel": (lambda: solve(kernel=KERNEL * np.inf), "the classifier's kernel must be finite, got inf"),
     "gates.init: no class": (lambda: gates.init(0, 4), "got 0 x 4"),
@@ -386,6 +399,9 @@ def folder(runs, tmp_path_factory):
         archive.writestr("../../escaped", "x")
     with zipfile.ZipFile(folder / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(10**7))
+    content = bytearray((folder / "escape.pt").read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 99  # the version of zip that it takes to read it
+    (folder / "newer.pt").write_bytes(content)
     (folder / "cut.safetensors").write_bytes((2**40).to_bytes(8, "little") + b"{}")
     return folder
 

@@ -162,3 +162,17 @@ def test_tighten_density_and_ownership_by_hand():
     np.testing.assert_array_equal(owned.holds, [[1, 1, 1, 0], [0, 1, 1, 1]])
     np.testing.assert_array_equal(owned.monopolised, [1, 1])
     assert int(owned.shared) == 2
+
+
+def test_labels_that_a_program_closes_over_are_seen():
+    gate, labels = jnp.eye(3), jnp.array([0, 1])
+    np.testing.assert_array_equal(jax.jit(lambda scale: gates.rows(scale * gate, labels))(2.0), 2 * np.eye(3)[:2])
+    no_class = jnp.array([0, 3])
+    with pytest.raises(ValueError, match=r"in \[0, 2\], got 0 to 3"):
+        jax.jit(lambda scale: gates.rows(scale * gate, no_class))(2.0)
+
+
+def test_a_threshold_may_be_an_array_of_one():
+    np.testing.assert_array_equal(gates.tighten(jnp.eye(3), jnp.float32(0.5)), np.eye(3))
+    with pytest.raises(ValueError, match=r"in \(0, 1\], got .*1.5"):
+        gates.tighten(jnp.eye(3), jnp.float32(1.5))

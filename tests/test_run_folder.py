@@ -70,7 +70,7 @@ def test_a_run_of_an_earlier_version_opens_or_tells_which_one_it_needs():
     images = data.load("digits", train_examples=320).test
     assert np.mean(run.logits(images.images).argmax(1) == images.labels) == run.history[-1]["test_accuracy"]
     with pytest.raises(
-        ValueError, match=r"/2 is of format 1, and this version reads formats 2 and 3; .* lsg-jax 0.1.0 "
+        ValueError, match=r"/2 is of format 1, and this version reads formats 2 and 3; .* lsg-jax 0.1.0, as it was"
     ):
         load_run(FIXTURES / "format1")
 

@@ -8,6 +8,7 @@ import json
 import logging
 import multiprocessing
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import chex
@@ -690,7 +691,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path, seed):
         spoil(copy / files[rng.integers(len(files))].relative_to(tmp_path / "good"), rng)
         opened = Checkpoints(copy, read_only=True)
         try:
-            assert opened.describe(1) == run | {"test_accuracy": None}
+            assert opened.describe(1) == run | {"test_accuracy": None, "written by": version("lsg-jax")}
             chex.assert_trees_all_equal(opened.restore(1, **arrays), arrays)
         except checkpoint.Damaged:
             noticed += 1
@@ -758,6 +759,15 @@ def test_checkpoints_whose_digests_are_all_gone_are_not_trained_on_and_not_remov
     told = [line.partition("; ")[2] for line in capsys.readouterr().err.splitlines()]
     assert told == ["trying the one before it"] * (len(steps) - 1) + [""]
     assert sorted((tmp_path / "cut" / "checkpoints").iterdir()) == steps
+
+
+def test_seeds_of_which_one_has_no_digests_name_that_one(tmp_path):
+    config, dataset = tiny_run()
+    loop.fit_seeds(config, dataset, tmp_path, 2)
+    for file in tmp_path.glob("seed1/checkpoints/*/digests.json"):
+        file.unlink()
+    with pytest.raises(ValueError, match="seed1 holds no checkpoint that can be read; choose another --output"):
+        loop.fit_seeds(config, dataset, tmp_path, 2)
 
 
 def test_seeds_of_which_one_has_its_first_checkpoint_cut_short_start_anew_together(tmp_path):

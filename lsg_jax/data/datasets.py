@@ -61,13 +61,15 @@ def load(name: str, data_dir: Path | None = None, train_examples: int | None = N
     dataset = DATASETS[name](data_dir)
     train, test = dataset.train, dataset.test
     if not (checks.is_whole(holdout) and 0 <= holdout < len(train.labels)):
-        raise ValueError(f"--holdout must lie in [0, {len(train.labels) - 1}] for {name}, got {holdout}")
+        raise ValueError(f"--holdout must be a whole number in [0, {len(train.labels) - 1}] for {name}, got {holdout}")
     if holdout:
         train, test = Split(*(a[holdout:] for a in train)), Split(*(a[:holdout] for a in train))
     available = len(train.labels)
     if train_examples is not None:
         if not (checks.is_whole(train_examples) and 1 <= train_examples <= available):
-            raise ValueError(f"--train-examples must lie in [1, {available}] for {name}, got {train_examples}")
+            raise ValueError(
+                f"--train-examples must be a whole number in [1, {available}] for {name}, got {train_examples}"
+            )
         train = Split(*(a[:train_examples] for a in train))
     return dataset._replace(train=train, test=test)
 

@@ -72,12 +72,14 @@ def _checked(solve: Callable[..., Phi]) -> Callable[..., Phi]:
             checked(np.asarray(features), np.asarray(labels), len(bias))
         checks.finite("the classifier's kernel", kernel)
         checks.finite("the classifier's bias", bias)
-        weight, target = options["sparsity_weight"], options["sparsity_target"]
-        classes, filters = len(bias), len(kernel)
-        if checks.is_number(weight) and not 0 <= weight < float("inf"):
-            raise ValueError(f"sparsity_weight must be a number of at least 0, got {weight}")
-        if checks.is_number(target) and not filters <= target <= classes * filters:
-            raise ValueError(f"sparsity_target must lie in [K, C K] = [{filters}, {classes * filters}], got {target}")
+        least, most = len(kernel), len(kernel) * len(bias)
+        for name, low, high, allowed in (
+            ("sparsity_weight", 0, np.finfo(np.float32).max, "a finite number of at least 0"),
+            ("sparsity_target", least, most, f"a number in [K, C K] = [{least}, {most}]"),
+        ):
+            value = options.get(name, low)  # what is missing, the signature tells
+            if not isinstance(value, jax.core.Tracer) and not (checks.is_number(value) and low <= value <= high):
+                raise ValueError(f"{name} must be {allowed}, got {value!r}")
         return solve(features, labels, kernel, bias, *others, **options)
 
     return check

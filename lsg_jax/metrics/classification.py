@@ -10,7 +10,7 @@ from lsg_jax import checks
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns the share of examples whose largest logit is the label's, f32[], from f32[N, C] and i32[N].
 
-    Raises ValueError where shapes do not match, or a label can be seen to be no class.
+    Raises ValueError where shapes do not match, labels are not whole numbers, or one can be seen to be no class.
     """
     checks.classified(logits, labels)
     return jnp.mean(jnp.argmax(logits, -1) == labels)

@@ -44,12 +44,15 @@ def resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray) 
             break
     else:
         if worst == _DAMAGED or len(steps) > 1:  # a process that is killed leaves but one that is cut short
-            raise ValueError(f"{folders[0].path} holds no checkpoint that can be read; choose another --output")
+            path = next(folder.path for folder, theirs in zip(folders, damaged, strict=True) if theirs)
+            raise ValueError(f"{path} holds no checkpoint that can be read; choose another --output")
         if several := [folder.path for folder in folders if len(folder.steps) > 1]:
             raise ValueError(
                 f"{several[0]} has checkpoints of steps that another seed's folder has not; put that one's back, or "
                 "choose another --output"
             )
+        if worst and parallel.is_first():
+            print("warning: there is none before it; starting anew", file=sys.stderr, flush=True)
         step, restored = None, templates
     for folder, theirs in zip(folders, damaged, strict=True):
         folder.go_back(step, theirs)

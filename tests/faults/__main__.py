@@ -19,7 +19,7 @@ from benchmarks import results
 from experiments import cli, markdown
 from lsg_jax import cache
 from lsg_jax.checkpoint import environment
-from tests.faults.faults import FAULTS, Fault, end_all
+from tests.faults.faults import FAULTS, Fault, end_all, whole
 
 RESULTS, PAGE = Path("results/reliability.json"), Path("docs/run-folder.md")
 
@@ -38,6 +38,7 @@ def main() -> None:
     options = cli.parse(Options, __doc__ or "")
     if unknown := set(options.only) - set(FAULTS):
         raise ValueError(f"unknown --only {sorted(unknown)[0]!r}; choose among: {', '.join(FAULTS)}")
+    whole()  # before the first that it is compared with begins
     revision = results.revision(*(f":!{each}" for each in (RESULTS, PAGE)))
     mine = [name for name in FAULTS if os.geteuid() == 0 or "root only" not in name]
     for name in options.only or mine:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from tests.conftest import Tiny
 from tests.small_cifar10 import prepare
 
 PROJECT = Path(__file__).parents[2]
-EPOCHS = 7
+EPOCHS, STEPS = 7, 5  # STEPS an epoch
 OPTIONS = ("--model=tiny", f"--epochs={EPOCHS}", "--train-examples=320", "--batch-size=64", "--checkpoint-every=1")
 DIGESTS = "digests.json"  # the last of a checkpoint that is written
 WRITTEN = "checkpoints/*.orbax-checkpoint-tmp"  # a checkpoint that is not whole yet
@@ -127,32 +127,42 @@ def finish(folder: Path, *options: str) -> tuple[str, str]:
 
 def killed(rng: np.random.Generator, folder: Path, after: float = 0.0) -> str:
     """Runs the command until a random moment between ``after``, a share of the time until it has trained, and that."""
-    left, process = set(folder.glob(WRITTEN)), start(folder)
+    left, process = cut_short(folder), start(folder)
     time.sleep(rng.uniform(after, 1) * whole().ended)
     return end(process, folder, left)
 
 
 def killed_while_saving(rng: np.random.Generator, folder: Path) -> str:
     """Runs the command until a random moment of, or right after, the writing of one of its checkpoints."""
-    left = set(folder.glob(WRITTEN))  # by one that was killed before
+    left = cut_short(folder)
     process = start(folder)
     time.sleep(rng.uniform(0.9 * whole().began, whole().ended))
-    while process.poll() is None and set(folder.glob(WRITTEN)) <= left:
+    while process.poll() is None and cut_short(folder) <= left:
         time.sleep(0.001)
     time.sleep(rng.uniform(0, 0.1))  # seconds; it takes half of that
     return end(process, folder, left)
 
 
-def end(process: subprocess.Popen[str], folder: Path, left: set[Path]) -> str:
-    """Kills the command, and returns what it was doing."""
+def end(process: subprocess.Popen[str], folder: Path, left: set[tuple[Path, int]]) -> str:
+    """Kills the command, and returns what it was doing; ``left`` is what others had cut short."""
     ended = process.poll() is not None
     process.kill()
     process.communicate()
     if ended:
-        return "ended"
-    if set(folder.glob(WRITTEN)) - left:
+        return "nothing: it had ended"
+    new = {path for path, _ in cut_short(folder) - left}
+    if any(not path.name.isdigit() for path in new):
         return "writing a checkpoint"
-    return "right after one" if any(not (each / DIGESTS).exists() for each in saved(folder)) else "elsewhere"
+    return "writing its digests" if new else "elsewhere"
+
+
+def cut_short(folder: Path) -> set[tuple[Path, int]]:
+    """Returns the checkpoints that are not whole, each with what tells it from a later one of that name."""
+    found = set()
+    for path in (*folder.glob(WRITTEN), *(each for each in saved(folder) if not (each / DIGESTS).exists())):
+        with suppress(FileNotFoundError):  # it is being renamed
+            found.add((path, path.stat().st_ino))
+    return found
 
 
 def saved(folder: Path) -> list[Path]:
@@ -207,9 +217,8 @@ def assert_as_if_nothing_had_been(folder: Path) -> None:
 def kill(rng: np.random.Generator, folder: Path) -> str:
     """SIGKILL, up to three times in one run, of which about half are aimed at the writing of a checkpoint."""
     hit = [(killed_while_saving if rng.random() < 0.5 else killed)(rng, folder) for _ in range(rng.integers(1, 4))]
-    finish(folder)
-    assert_as_if_nothing_had_been(folder)
-    return next((each for each in ("writing a checkpoint", "right after one", "elsewhere") if each in hit), "ended")
+    goes_on(folder)
+    return next((each for each in ("writing a checkpoint", "writing its digests", "elsewhere") if each in hit), hit[0])
 
 
 def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> str:
@@ -217,20 +226,25 @@ def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> str:
     process = start(folder)
     await_lock(process, folder)
     time.sleep(rng.uniform(0, whole().ended - whole().began))
+    if process.poll() is not None:
+        return "nothing: it had ended"
     process.send_signal(number)
-    trained, began = epochs(folder), time.monotonic()
+    trained = epochs(folder)
     _, said = process.communicate(timeout=GRACE)
-    assert time.monotonic() - began < GRACE
     assert "Traceback" not in said, said
+    stopped = epochs(folder)
     if process.returncode == 0:
         assert trained >= EPOCHS - 1, f"it went on after {trained} epochs of {EPOCHS}: {said}"
-        hit = "the last epoch"
+        hit = "the last epoch or what follows it"
     else:
         assert process.returncode == 128 + number, (process.returncode, said)
         hit = "training" if "saved; repeat the same command" in said else "before or after it"
-        assert complete(folder) if hit == "training" else trained in (0, EPOCHS), said
-    finish(folder)
-    assert_as_if_nothing_had_been(folder)
+        if hit == "training":
+            assert stopped <= trained + 2, f"{stopped - trained} epochs went by before it stopped"
+            assert STEPS * stopped <= int(complete(folder)[-1].name) < STEPS * (stopped + 1)
+        else:
+            assert stopped in (0, EPOCHS), said
+    goes_on(folder)
     return hit
 
 
@@ -239,12 +253,6 @@ def await_lock(process: subprocess.Popen[str], folder: Path) -> None:
     while not (folder / "lock").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-
-
-def heeds_sigterm(process: subprocess.Popen[str]) -> bool:
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    (caught,) = re.findall(r"SigCgt:\s*(\w+)", status)
-    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def damage(how: Callable[[np.random.Generator, Path], None], rng: np.random.Generator, folder: Path) -> str:
@@ -290,7 +298,7 @@ def no_large_files(rng: np.random.Generator, folder: Path) -> str:
     sizes = [path.stat().st_size for path in whole().folder.rglob("*") if path.is_file()]
     limit = int(rng.uniform(0, max(sizes)))
     process = start(folder, before=(sys.executable, "-c", LIMITED, str(limit)))
-    return goes_on(folder) if refused(process, folder, "File too large") else "there was room"
+    return goes_on(folder) if refused(process, folder, "File too large") else "nothing: there was room"
 
 
 def refused(process: subprocess.Popen[str], folder: Path, reason: str) -> bool:
@@ -316,9 +324,14 @@ def goes_on(folder: Path) -> str:
     if last is not None:
         opened(last)
     out, _ = finish(folder)
-    assert last is None or re.search(rf"resuming after epoch \d, step {last.name}\n|finished before", out), out
+    if last is None:
+        assert "resuming" not in out, out
+    elif int(last.name) == EPOCHS * STEPS:
+        assert "it was finished before" in out, out
+    else:
+        assert re.search(rf"resuming after epoch \d, step {last.name}\n", out), out
     assert_as_if_nothing_had_been(folder)
-    return "no checkpoint yet" if last is None else f"after step {last.name}"
+    return "before the first checkpoint" if last is None else "after one"
 
 
 @contextmanager
@@ -343,7 +356,7 @@ def full_disk(rng: np.random.Generator, folder: Path) -> str:
         run = folder.parent / "disk" / "run"
         failed = refused(start(run), run, "No space left")
         remount(folder.parent / "disk", "size=1g")
-        return goes_on(run) if failed else "there was room"
+        return goes_on(run) if failed else "nothing: there was room"
 
 
 def read_only(rng: np.random.Generator, folder: Path) -> str:
@@ -367,7 +380,7 @@ def becomes_read_only(rng: np.random.Generator, folder: Path) -> str:
         failed = refused(process, folder, "not permitted")
     finally:
         subprocess.run(["chattr", "-R", "-i", folder], check=True)
-    return goes_on(folder) if failed else "it had ended"
+    return goes_on(folder) if failed else "nothing: it had ended"
 
 
 def cut_metrics(rng: np.random.Generator, folder: Path) -> str:
@@ -375,10 +388,8 @@ def cut_metrics(rng: np.random.Generator, folder: Path) -> str:
     while not epochs(folder):
         killed(rng, folder)
     truncate(rng, folder / "metrics.jsonl")
-    left = epochs(folder)
-    finish(folder)
-    assert_as_if_nothing_had_been(folder)
-    return f"after {left} epochs"
+    goes_on(folder)
+    return ""
 
 
 def two_at_once(rng: np.random.Generator, folder: Path) -> str:
@@ -410,7 +421,8 @@ def other_devices(rng: np.random.Generator, folder: Path) -> str:
     for devices in order:
         trained = epochs(folder / "run")
         process = start(folder / "run", settings, env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)})
-        while epochs(folder / "run") <= trained + rng.integers(1, 5):
+        goal = trained + rng.integers(1, 5)
+        while epochs(folder / "run") < goal:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         process.kill()

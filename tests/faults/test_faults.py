@@ -50,6 +50,7 @@ def test_tries_are_kept_and_not_tried_again(monkeypatch, tmp_path):
     (tmp_path / "page.md").write_text("<!-- reliability -->\n<!-- /reliability -->\n")
     monkeypatch.setattr(harness, "RESULTS", tmp_path / "reliability.json")
     monkeypatch.setattr(harness, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(harness, "whole", lambda: None)
     monkeypatch.setattr(harness, "FAULTS", {"one": Fault(survive, 4)})
     monkeypatch.setattr("sys.argv", ["faults"])
     with pytest.raises(KeyboardInterrupt):
