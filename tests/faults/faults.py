@@ -98,10 +98,10 @@ def start(
     stdout: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[str]:
     command = [*before, sys.executable, "-m", "tests.faults.tiny", *OPTIONS, f"--output={folder}", *options]
-    return run(command, stdout=stdout, stderr=subprocess.PIPE, env=env)
+    return launch(command, stdout=stdout, stderr=subprocess.PIPE, env=env)
 
 
-def run(command: list[Any], **pipes: Any) -> subprocess.Popen[str]:
+def launch(command: list[Any], **pipes: Any) -> subprocess.Popen[str]:
     started.append(subprocess.Popen(command, cwd=PROJECT, text=True, **pipes))
     return started[-1]
 
@@ -449,7 +449,7 @@ def data_cache(how: Callable[[np.random.Generator, Path], None], rng: np.random.
     source = folder / "cifar10" / "3.0.2"
 
     def load() -> subprocess.Popen[str]:
-        return run([sys.executable, "-c", LOAD, folder], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return launch([sys.executable, "-c", LOAD, folder], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     expected, _ = load().communicate(timeout=120)
     (cache,) = source.glob("lsg_jax-*")
@@ -499,7 +499,7 @@ def two_hosts(rng: np.random.Generator, folder: Path) -> str:
 
 def tested(file: str, chosen: str, rng: np.random.Generator, folder: Path) -> str:
     """Faults that are not a matter of chance: each place once, by the tests of them."""
-    process = run(
+    process = launch(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}", "-k", chosen],
         stdout=subprocess.PIPE,
     )
