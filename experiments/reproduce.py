@@ -91,6 +91,8 @@ _SCRATCH = (
     Training("cifar10-fixed", 31, ("--gate=fixed", _GENTLE), "cifar10-none"),
     Training("cifar10-fixed-joint", 31, ("--gate=fixed", "--scheme=joint"), "cifar10-none"),
     Training("cifar10-joint", 31, (*_JOINT, _GENTLE), "cifar10-none"),
+    Training("cifar10-joint-silence", 31, (*_JOINT, _GENTLE, _COSTS[0]), "cifar10-none"),
+    Training("cifar10-joint-complement", 31, (*_JOINT, _GENTLE, _COSTS[1]), "cifar10-none"),
     Training("cifar10-joint-costs", 31, (*_JOINT, _GENTLE, *_COSTS), "cifar10-none", attack_images=attacks.IMAGES),
 )
 PLANS = {

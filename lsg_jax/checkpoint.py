@@ -288,8 +288,8 @@ class Run:
         if labels is None:
             return self._batched(self._apply["__call__"], images)
         labels = np.asarray(labels)
-        if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"labels must be {len(images)} whole numbers, got {labels.dtype} of shape {labels.shape}")
+        if labels.shape != (len(images),):
+            raise ValueError(f"labels must be one an image, i[{len(images)}], got shape {labels.shape}")
         return self._batched(self._apply["__call__"], images, np.asarray(gates.rows(self.gate, labels)))
 
     def probabilities(self, images: jax.Array) -> jax.Array:

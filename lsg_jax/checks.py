@@ -23,16 +23,20 @@ def is_number(value: Any) -> bool:
     return isinstance(value.item() if alone else value, Real) and not isinstance(value, bool)
 
 
-def class_labels(labels: jax.Array, num_classes: int) -> None:
-    """Raises ValueError where labels i[...] are not whole numbers, or, where that can be seen, not in [0, C)."""
-    dtype = jnp.asarray(labels).dtype
+def class_labels(labels: Any, num_classes: int | None = None) -> None:
+    """Raises ValueError where labels i[...] are not whole numbers, or, where that can be seen, not in [0, C).
+
+    Without ``num_classes`` they may be any of at least 0.
+    """
+    dtype = labels.dtype if isinstance(labels, jax.Array) else np.asarray(labels).dtype
     if not jnp.issubdtype(dtype, jnp.integer):
         raise ValueError(f"labels must be whole numbers, got {dtype}")
     if not _seen(labels):
         return
     seen = np.asarray(labels)
-    if seen.size and not 0 <= seen.min() <= seen.max() < num_classes:
-        raise ValueError(f"labels must lie in [0, {num_classes - 1}], got {seen.min()} to {seen.max()}")
+    if seen.size and not 0 <= seen.min() <= seen.max() < (np.inf if num_classes is None else num_classes):
+        bound = "be at least 0" if num_classes is None else f"lie in [0, {num_classes - 1}]"
+        raise ValueError(f"labels must {bound}, got {seen.min()} to {seen.max()}")
 
 
 def classified(logits: jax.Array, labels: jax.Array) -> None:
@@ -44,7 +48,7 @@ def classified(logits: jax.Array, labels: jax.Array) -> None:
     class_labels(labels, np.shape(logits)[1])
 
 
-def finite(name: str, array: jax.Array) -> None:
+def finite(name: str, array: Any) -> None:
     """Raises ValueError where an entry of ``array`` can be seen not to be finite."""
     if _seen(array) and len(strange := np.asarray(array)[~np.isfinite(np.asarray(array))]):
         raise ValueError(f"{name} must be finite, got {strange[0]}")

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
+
+from lsg_jax import checks
 
 Probabilities = Callable[[jax.Array], jax.Array]
 
@@ -66,8 +67,7 @@ def _checked(attack: Callable[..., Attack]) -> Callable[..., Attack]:
                 f"and {labels.dtype}{labels.shape}"
             )
         classes = jax.eval_shape(lambda block: probabilities(_scaled(block)), images).shape[1]
-        if len(labels) and not 0 <= np.min(labels) <= np.max(labels) < classes:
-            raise ValueError(f"labels must lie in [0, {classes - 1}], got {np.min(labels)} to {np.max(labels)}")
+        checks.class_labels(labels, classes)
         return attack(probabilities, images, labels, key, **options)
 
     return checked

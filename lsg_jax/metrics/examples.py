@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from lsg_jax import checks
+
 
 def checked(features: np.ndarray, labels: np.ndarray, num_classes: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Returns features f[N, K] in float64, and labels i[N].
@@ -11,17 +13,13 @@ def checked(features: np.ndarray, labels: np.ndarray, num_classes: int | None = 
         negative, or not below ``num_classes`` where that is given.
     """
     features, labels = np.asarray(features, np.float64), np.asarray(labels)
-    whole = np.issubdtype(labels.dtype, np.integer)
-    if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels) or not whole:
+    if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
         raise ValueError(
             "features must be f32[N, K] and labels i[N] with N > 0, "
             f"got {list(features.shape)} and {labels.dtype}{list(labels.shape)}"
         )
-    if not np.isfinite(features).all():
-        raise ValueError(f"features must be finite, got {features[~np.isfinite(features)][0]}")
-    if labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes):
-        bound = "be at least 0" if num_classes is None else f"lie in [0, {num_classes - 1}]"
-        raise ValueError(f"labels must {bound}, got {labels.min()} to {labels.max()}")
+    checks.finite("features", features)
+    checks.class_labels(labels, num_classes)
     return features, labels
 
 
