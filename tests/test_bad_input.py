@@ -189,8 +189,8 @@ def uniform(images):
     return jnp.full((len(images), 3), 1 / 3)
 
 
-def solve(kernel=KERNEL, **options):
-    return metrics.phi(FEATURES, LABELS, kernel, BIAS, **{"sparsity_weight": 1, "sparsity_target": 4} | options)
+def solve(features=FEATURES, labels=LABELS, kernel=KERNEL, **options):
+    return metrics.phi(features, labels, kernel, BIAS, **{"sparsity_weight": 1, "sparsity_target": 4} | options)
 
 
 def attack(**options):
@@ -271,34 +271,14 @@ FUNCTIONS = {
     "data.load: holdout": (lambda: data.load("digits", holdout=2000), "got 2000"),
     "data.load: none left": (lambda: data.load("digits", train_examples=1437, holdout=1), r"\[1, 1436\]"),
     "Config: unknown field": (lambda: Config.from_json({"colour": "red"}), "not a configuration of this version"),
-    "phi: shapes": (lambda: metrics.phi(FEATURES, LABELS, KERNEL.T, BIAS, sparsity_weight=1, sparsity_target=4), "4"),
-    "phi: nan": (
-        lambda: metrics.phi(FEATURES * np.nan, LABELS, KERNEL, BIAS, sparsity_weight=1, sparsity_target=4),
-        "features must be finite, got nan",
-    ),
-    "phi: label": (
-        lambda: metrics.phi(FEATURES, LABELS + 1, KERNEL, BIAS, sparsity_weight=1, sparsity_target=4),
-        r"labels must lie in \[0, 2\], got 1 to 3",
-    ),
-    "phi: negative label": (
-        lambda: metrics.phi(FEATURES, LABELS - 1, KERNEL, BIAS, sparsity_weight=1, sparsity_target=4),
-        r"got -1 to 1",
-    ),
+    "phi: shapes": (lambda: solve(kernel=KERNEL.T), r"float32\[6, 4\], int64\[6\], float32\[3, 4\], float32\[3\]"),
+    "phi: nan": (lambda: solve(FEATURES * np.nan), "features must be finite, got nan"),
+    "phi: label": (lambda: solve(labels=LABELS + 1), r"labels must lie in \[0, 2\], got 1 to 3"),
+    "phi: negative label": (lambda: solve(labels=LABELS - 1), "got -1 to 1"),
     "load_run: user": (lambda: lsg_jax.load_run("~nosuchuser/run"), "no home folder of that name"),
-    "phi: gate": (
-        lambda: metrics.phi(
-            FEATURES, LABELS, KERNEL, BIAS, sparsity_weight=1, sparsity_target=4, gate=jnp.ones((1, 4))
-        ),
-        r"must be f32\[3, 4\], got float32\[1, 4\]",
-    ),
-    "phi: no image": (
-        lambda: metrics.phi(FEATURES[:0], LABELS[:0], KERNEL, BIAS, sparsity_weight=1, sparsity_target=4),
-        "N > 0",
-    ),
-    "phi: float labels": (
-        lambda: metrics.phi(FEATURES, LABELS + 0.5, KERNEL, BIAS, sparsity_weight=1, sparsity_target=4),
-        "float",
-    ),
+    "phi: gate": (lambda: solve(gate=jnp.ones((1, 4))), r"must be f32\[3, 4\], got float32\[1, 4\]"),
+    "phi: no image": (lambda: solve(FEATURES[:0], LABELS[:0]), "N > 0"),
+    "phi: float labels": (lambda: solve(labels=LABELS + 0.5), r"float64\[6\]"),
     "mutual information: one image": (
         lambda: metrics.mutual_information_score(FEATURES[:1], LABELS[:1]),
         "at least 2 images",

@@ -249,8 +249,9 @@ def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> str:
 
 
 def await_lock(process: subprocess.Popen[str], folder: Path) -> None:
-    """Waits until the command is about to train."""
-    while not (folder / "lock").exists():
+    """Waits until the command is about to train: it holds the lock."""
+    lock = folder / "lock"
+    while not lock.exists() or not lock.read_text().startswith(f"{process.pid}\n"):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
 
@@ -395,9 +396,7 @@ def cut_metrics(rng: np.random.Generator, folder: Path) -> str:
 def two_at_once(rng: np.random.Generator, folder: Path) -> str:
     """A second process on the folder is refused with the first's number; a crash leaves no lock behind."""
     first = start(folder, "--epochs=500")
-    while not (folder / "lock").exists() or not (folder / "lock").read_text():
-        assert first.poll() is None
-        time.sleep(0.02)
+    await_lock(first, folder)
     time.sleep(rng.uniform(0, 1))
     second = start(folder, "--epochs=500")
     _, said = second.communicate(timeout=300)
@@ -406,10 +405,7 @@ def two_at_once(rng: np.random.Generator, folder: Path) -> str:
     assert first.poll() is None
     first.kill()
     first.communicate()
-    third = start(folder, "--epochs=500")
-    while re.match(rf"{third.pid}\n", (folder / "lock").read_text()) is None:
-        assert third.poll() is None
-        time.sleep(0.02)
+    await_lock(start(folder, "--epochs=500"), folder)
     return ""
 
 
