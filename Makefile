@@ -81,7 +81,8 @@ results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.convergence --run=results/runs/cifar10-joint \
 		--against=results/runs/cifar10-learned --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.ownership --output=results/ownership-cifar10.json results/runs/cifar10-learned \
-		results/runs/cifar10-period6 results/runs/cifar10-joint* \
+		results/runs/cifar10-period6 results/runs/cifar10-joint*
+	.venv/bin/python -m experiments.ownership --output=results/ownership-finetune.json \
 		$(filter-out results/runs/finetune-none% results/runs/finetune-fixed%,$(wildcard results/runs/finetune-*))
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-no-sparsity --output=results/figures
@@ -97,7 +98,7 @@ results-cifar10: .venv/installed
 		--against=results/runs/alexnet-none --output=results/figures/alexnet $(CIFAR10)
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
-	.venv/bin/python -m experiments.results --tables cifar10-learned convergence ownership-cifar10 \
+	.venv/bin/python -m experiments.results --tables cifar10-learned convergence ownership-cifar10 ownership-finetune \
 		$(foreach plan,scratch finetune tuning weights seeds,$(if $(wildcard results/tradeoff-$(plan).json),effects-$(plan))) \
 		$(foreach plan,digits-gates digits-gates-denser,$(if $(wildcard results/ownership-$(plan).json),ownership-$(plan)))
 

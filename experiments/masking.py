@@ -31,12 +31,13 @@ def measure(networks: list[Network]) -> Claim:
             left = found.predicted_after[theirs] == network.labels[theirs]
             recognised.setdefault(title, []).append(left)
             others = np.delete(found.recall_lost, classes)
-            by_class = {f"recall lost by {names[label]}": float(found.recall_lost[label]) for label in classes}
+            lost = {names[label]: float(found.recall_lost[label]) for label in classes}
+            told = ", ".join(f"{name} {value:.2f}" for name, value in (lost | {"others": found.other_loss}).items())
             pictures[f"{network.name}, {title}"] = found.confusion_after
-            titles[f"{network.name}, {title}\n{_listed(by_class)}"] = found.confusion_after
+            titles[f"{network.name}, {title}\nrecall lost: {told}"] = found.confusion_after
             numbers[network.name][title] = {
                 "filters removed": int(found.removed.sum()),
-                **by_class,
+                **{f"recall lost by {name}": value for name, value in lost.items()},
                 "recall lost by these classes": float(found.masked_loss),
                 RECOGNISED: float(left.mean()) if left.size else np.nan,
                 "recall lost by the others": float(found.other_loss),
@@ -50,24 +51,20 @@ def measure(networks: list[Network]) -> Claim:
         "Figure 4: filters of a class removed",
         f"Rows are true classes, columns predictions. The filters with G > {cli.THRESHOLD} for the classes named are "
         "set to 0 before the linear layer; a network trained without a gate is masked by the gate solved for Phi. The "
-        "claim holds where the row of a removed class empties and the other rows stay, and where a plain network's row "
-        "does not: compare the share of their images that is still recognised (beside it the difference from the other "
-        "network's on the same images, with its 95 % interval, which takes both choices of filters as given), and the "
-        "filters removed for it.",
+        "claim holds where a removed class's place on the diagonal empties (and with it the column of those taken for "
+        "it) and the other rows stay, and where a plain network's place does not: compare the share of their images "
+        "that is still recognised (beside it the difference from the other network's on the same images, with its 95 % "
+        "interval, which takes both choices of filters as given), and the filters removed for it.",
         numbers,
         {
             "masking": Picture(
                 partial(plots.confusion_matrices, titles, names),
-                "Shares of each true class in percent. Look for rows that empty: those of the removed classes should, "
-                "and no other.",
+                "Shares of each true class in percent. Look at the diagonal: the places of the removed classes should "
+                "be empty, and the others as they were. What belongs to a removed class is told as another then.",
                 pictures,
             )
         },
     )
-
-
-def _listed(numbers: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.2f}" for name, value in numbers.items())
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ def count(options: Options) -> None:
     ((model, dataset),) = different
     targets, filters = sorted({f"{run.config.lsg.sparsity_target:g}" for run in runs}), int(runs[0].gate.shape[1])
     unusual = "" if targets == [f"{filters:g}"] else f", s = {', '.join(targets)}"
+    starts = sorted({run.config.init.name for run in runs if run.config.init is not None})
+    unusual += f", from {', '.join(starts)}" if starts else ""
     names = runs[0].class_names
     found = ownership.ownership_statistics(np.stack([run.gate for run in runs]), THRESHOLDS)
     numbers = {

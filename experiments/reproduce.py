@@ -270,8 +270,11 @@ class Options:
             raise ValueError(f"--init goes with the plans {plans}, and only with them; got {got} and {self.init}")
 
 
-def progress(plans: Mapping[str, Plan], *folders: Path) -> str:
-    """Returns which runs are done, how far the others are in whichever of the folders, and how long the rest takes."""
+def progress(plans: Mapping[str, Plan], *folders: Path, now: str = "") -> str:
+    """Returns which runs are done, how far the others are in whichever of the folders, and how long the rest takes.
+
+    ``now`` is the run whose turn it is.
+    """
     lines, told, left, work, seconds = [], set(), 0.0, 0.0, 0.0
     for name, plan in plans.items():
         done = [max((_lines(folder / each.name) for folder in folders), key=len) for each in plan.trainings]
@@ -282,15 +285,15 @@ def progress(plans: Mapping[str, Plan], *folders: Path) -> str:
                 continue
             told.add(training.name)
             if len(epochs) < training.epochs:
-                lines.append(f"  {training.name:36s}{len(epochs):4d} of {training.epochs} epochs")
+                mark = ", now" if training.name == now else ""
+                lines.append(f"  {training.name:36s}{len(epochs):4d} of {training.epochs} epochs{mark}")
             cost = plan.cost * training.cost
             seconds += sum(epoch["seconds"] for epoch in epochs)
             work += len(epochs) * cost
             left += (training.epochs - len(epochs)) * cost
     if left:
-        lines.append(
-            f"about {seconds / work * left / 60:.0f} minutes of training left" if work else "an unknown time left"
-        )
+        time_left = f"about {seconds / work * left / 60:.0f} minutes" if work else "an unknown time"
+        lines.append(f"{time_left} of training left, and reports: a minute each, a quarter of an hour with attacks")
     return "\n".join(lines)
 
 
@@ -345,7 +348,8 @@ def _reproduce(name: str, options: Options) -> None:
     initial = options.init if name in _FROM_A_CHECKPOINT else None
     data = _data(plan.command, options)
     for training in plan.trainings:
-        print(progress({each: PLANS[each] for each in options.plans}, options.runs, copies), flush=True)
+        plans = {each: PLANS[each] for each in options.plans}
+        print(progress(plans, options.runs, copies, now=training.name), flush=True)
         run, copy = options.runs / training.name, copies / training.name
         start = initial if training.start is None else copies / training.start
         settings = [*training.options, f"--epochs={training.epochs}", *([] if start is None else [f"--init={start}"])]

@@ -34,7 +34,8 @@ Insertion and deletion are means over the first 1,000 test images; the attacks h
 `experiments.attacks`, which they state. Of arms with several seeds the tables give mean, standard deviation, and in
 brackets Student's 95 % interval of the difference from the control of the same seed; a claim is judged likewise, by the
 interval of what it compares (for a ratio, of ours less the ratio times the control's). Of arms with one seed they give
-the difference alone."""
+the difference alone. Claims about a figure that is small by itself are judged by it, whatever the control's is: where
+that is as small, they say "yes, the control too", and tell nothing of what the gate has done."""
 _GLANCE = "\n![Which claims hold, of each network and each arm](verdicts.png)"
 _ONE, _SEVERAL = "one seed; intervals, if any, over the test images", "several seeds; intervals over these"
 _ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
@@ -164,7 +165,7 @@ def _several_seeds(comparisons: _Files) -> dict[str, dict[str, str]]:
             seeds = max(len(found["by seed"]) for found in claimed.values())
             if arm != "none" and seeds > 1:
                 title = f"{file.stem.removeprefix('tradeoff-')}: {arm} ({seeds} seeds)"
-                judged[title] = {claim: verdicts.WORDS[found["holds"]] for claim, found in claimed.items()}
+                judged[title] = {claim: tables.arm_verdict(content, arm, claim) for claim in claimed}
     return judged
 
 

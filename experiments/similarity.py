@@ -45,8 +45,9 @@ def measure(networks: list[Network]) -> Claim:
         {
             "similarity": Picture(
                 partial(plots.similarity_matrices, pictures, names),
-                "One colour scale. Look for a diagonal among the true positives that is brighter than all else, and "
-                "for bright places off it among the false negatives: classes that share features.",
+                "Each row's share in each gate row, in percent. Look for a diagonal among the true positives that is "
+                "brighter than all else, and for bright places off it among the false negatives: classes that share "
+                "features.",
                 {title: each.matrix for title, each in pictures.items()},
             )
         },

@@ -25,12 +25,17 @@ def claims_table(report: dict[str, Any]) -> str:
 
 def arms_table(content: dict[str, Any]) -> str:
     """Returns the table of what experiments.tradeoff wrote: a row a claim, and the control and each arm beside it."""
-    arms = content["arms"]
     rows = (
-        (claim, stated, *(_arm_cell(found[claim], judged=arm != "none") for arm, found in arms.items()))
+        (claim, stated, *(_arm_cell(content, arm, claim) for arm in content["arms"]))
         for claim, stated in content["claims"].items()
     )
-    return markdown.table(("claim", "the paper's", *arms), rows)
+    return markdown.table(("claim", "the paper's", *content["arms"]), rows)
+
+
+def arm_verdict(content: dict[str, Any], arm: str, claim: str) -> str:
+    """Returns whether a claim holds of an arm, in words."""
+    holds, of_control = (content["arms"][each][claim]["holds"] for each in (arm, "none"))
+    return verdicts.said(holds, claim in content["alone"] and of_control)
 
 
 def effects_table(content: dict[str, Any]) -> str:
@@ -54,11 +59,12 @@ def _bracketed(difference: dict[str, float | None]) -> str:
     return "" if mean is None else claims.ends(difference) or f" ({mean:+.4f})"
 
 
-def _arm_cell(found: dict[str, Any], judged: bool) -> str:
+def _arm_cell(content: dict[str, Any], arm: str, claim: str) -> str:
+    found, judged = content["arms"][arm][claim], arm != "none"
     values = list(found["by seed"].values())
     several = len(values) > 1
     spread = f" ± {np.std(values, ddof=1):.4f}" if several else ""
-    verdict = f", {verdicts.WORDS[found['holds']]}" if judged and several else ""
+    verdict = f", {arm_verdict(content, arm, claim)}" if judged and several else ""
     difference = _bracketed(found["difference"]) if judged else ""
     return f"{np.mean(values):.4f}{spread}{verdict}{difference}"
 

@@ -25,6 +25,7 @@ from lsg_jax.analysis.comparison import Compared, compare
 from lsg_jax.checkpoint import environment
 from lsg_jax.config import Config, GateConfig, Unset
 
+_COSTS = ("silence-weight", "complement-weight")
 ARM = ("gate", "scheme", *(field.name.replace("_", "-") for field in dataclasses.fields(GateConfig)))
 
 
@@ -81,15 +82,27 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
 
 
 def curves(arms: dict[str, dict[int, Network]]) -> list[list[str]]:
-    """Returns the arms that differ in one number alone, in its order: one list for each curve that they lie on."""
+    """Returns the arms that differ in one number alone, in its order: one list for each curve that they lie on.
+
+    Several weights of both costs in one proportion lie on a curve too, which begins without either.
+    """
+    settings = {arm: _settings(next(iter(seeds.values()))) for arm, seeds in arms.items()}
     families: dict[tuple[Any, ...], dict[float, str]] = defaultdict(dict)
-    for arm, seeds in arms.items():
-        settings = _settings(next(iter(seeds.values())))
+    proportional: dict[tuple[Any, ...], dict[float, str]] = defaultdict(dict)
+    for arm, each in settings.items():
         for name in ARM:
-            if isinstance(settings[name], float | int):
-                others = [settings[other] for other in ARM if other != name]
-                families[(name, *others)][settings[name]] = arm
+            if isinstance(each[name], float | int):
+                families[(name, *_but_for(each, name))][each[name]] = arm
+        if all(costs := [each[cost] for cost in _COSTS]):
+            proportional[(round(costs[0] / costs[1], 9), *_but_for(each, *_COSTS))][costs[0]] = arm
+    free = {_but_for(each, *_COSTS): {0.0: arm} for arm, each in settings.items() if not any(each[c] for c in _COSTS)}
+    families |= {key: free.get(key[1:], {}) | family for key, family in proportional.items() if len(family) > 1}
     return [[family[value] for value in sorted(family)] for family in families.values() if len(family) > 1]
+
+
+def _but_for(settings: dict[str, Any], *names: str) -> tuple[Any, ...]:
+    """Returns the arm's settings but for those of these names."""
+    return tuple(settings[name] for name in ARM if name not in names)
 
 
 def twins(arms: dict[str, dict[int, Network]]) -> list[tuple[str, str]]:
@@ -142,10 +155,15 @@ def write(options: Options) -> None:
         "measured": _measured_on(networks[0]),
         "environment": environment(),
         "runs": {
-            str(path): {"command": summarize.command(network.run.config), "environment": network.run.environment}
+            str(path): {
+                "command": summarize.command(network.run.config),
+                "environment": network.run.environment,
+                "history": network.run.history,
+            }
             for path, network in zip(options.runs, networks, strict=True)
         },
         "claims": {row.claim: row.paper for row in rows},
+        "alone": [row.claim for row in rows if row.alone],
         "untold": untold,
         "effects": effects,
         "arms": {

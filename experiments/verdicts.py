@@ -10,6 +10,7 @@ from experiments import claims, convergence, masking, paper
 from lsg_jax.analysis import comparison
 
 WORDS = {True: "yes", False: "no", None: "cannot tell"}
+TOO = "yes, the control too"  # of a claim that is judged without it
 DENSITY = 0.12  # of a sparse gate; the least is 1 / C
 
 
@@ -288,7 +289,13 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
         if difference["low"] is None:
             return WORDS[None]
         judged = [control + difference[end] for end in ("low", "high")]
-    return WORDS[_told(row, [row.margin(each, control) for each in judged], control)]
+    holds = _told(row, [row.margin(each, control) for each in judged], control)
+    return said(holds, row.alone and control is not None and row.margin(control, control) > 0)
+
+
+def said(holds: bool | None, too: bool | None = False) -> str:
+    """Returns in words whether a claim holds; ``too`` tells whether it is judged alone and holds of the control too."""
+    return TOO if holds and too else WORDS[holds]
 
 
 def over_seeds(row: Row, ours: Mapping[int, float], controls: Mapping[int, float]) -> bool | None:

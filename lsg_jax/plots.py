@@ -20,6 +20,7 @@ from lsg_jax.analysis.similarity import Similarity
 _STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"))
 _VERDICTS = {  # marker, size, colours of face and edge
     "yes": ("o", 60, "#0072b2", "#0072b2"),
+    "yes, the control too": ("o", 60, "none", "#0072b2"),
     "no": ("X", 50, "#d55e00", "#d55e00"),
     "cannot tell": ("o", 14, "none", "0.55"),
     "no images to tell by": ("d", 14, "none", "0.55"),
@@ -202,33 +203,44 @@ def confusion_matrices(matrices: dict[str, np.ndarray], class_names: Sequence[st
 
     The numbers are written for up to 12 classes; more would not be legible.
     """
-    figure, axes = _class_panels(len(matrices), class_names)
-    for axis, (title, matrix) in zip(axes, matrices.items(), strict=True):
-        picture = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
-        axis.set_title(title, fontsize=10)
-        axis.set_ylabel("true class")
-        axis.set_xlabel("predicted class")
-        if len(class_names) <= 12:
-            for (row, column), share in np.ndenumerate(matrix):
-                color = "black" if share > 0.6 else "white"
-                axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=color)
-    figure.colorbar(picture, ax=axes, label="share of the true class's images", fraction=0.03)
-    return figure
+    return _row_shares(matrices, class_names, ("true class", "predicted class"), "% of the true class's images")
 
 
 def similarity_matrices(similarities: dict[str, Similarity], class_names: Sequence[str]) -> Figure:
-    """Figure 5: each titled similarity of features to gate rows, on one colour scale; grey rows are without images."""
-    figure, axes = _class_panels(len(similarities), class_names)
-    largest = max(each.matrix.max() for each in similarities.values())
-    for axis, (title, similarity) in zip(axes, similarities.items(), strict=True):
+    """Figure 5: each titled similarity of features to gate rows, as shares of a row in percent, whatever its scale.
+
+    Rows without images are grey; the numbers are written for up to 12 classes.
+    """
+    shares = {}
+    for title, similarity in similarities.items():
+        sums = similarity.matrix.sum(axis=1, keepdims=True)
         absent = np.broadcast_to(similarity.images[:, None] == 0, similarity.matrix.shape)
-        shown = np.ma.masked_array(similarity.matrix, absent)
-        picture = axis.imshow(shown, vmin=0, vmax=largest, cmap="viridis", interpolation="nearest")
+        shares[title] = np.ma.masked_array(similarity.matrix / np.where(sums > 0, sums, 1), absent)
+    return _row_shares(
+        shares,
+        class_names,
+        ("class of the images", "class of the gate row"),
+        "inner product with the gate row, % of all",
+    )
+
+
+def _row_shares(
+    matrices: Mapping[str, np.ndarray], class_names: Sequence[str], axis_names: tuple[str, str], label: str
+) -> Figure:
+    """Returns titled matrices f[C, C] whose entries are shares of their row."""
+    figure, axes = _class_panels(len(matrices), class_names)
+    for axis, (title, matrix) in zip(axes, matrices.items(), strict=True):
+        picture = axis.imshow(100 * matrix, vmin=0, vmax=100, cmap="viridis", interpolation="nearest")
         axis.set_facecolor("0.8")
         axis.set_title(title, fontsize=10)
-        axis.set_ylabel("class of the images")
-        axis.set_xlabel("class of the gate row")
-    figure.colorbar(picture, ax=axes, label="mean inner product of features and gate row", fraction=0.03)
+        axis.set_ylabel(axis_names[0])
+        axis.set_xlabel(axis_names[1])
+        if len(class_names) <= 12:
+            for row, column in np.argwhere(~np.ma.getmaskarray(matrix)):
+                share = matrix[row, column]
+                color = "black" if share > 0.6 else "white"
+                axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=color)
+    figure.colorbar(picture, ax=axes, label=label, fraction=0.03)
     return figure
 
 
@@ -359,7 +371,7 @@ def verdicts(groups: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Figure:
     """The verdict of each column on each claim: claims down, titled groups of columns across."""
     claims = list(dict.fromkeys(claim for columns in groups.values() for told in columns.values() for claim in told))
     names = [name for columns in groups.values() for name in columns]
-    figure = _Figure(figsize=(7.5 + 0.26 * len(names), 3.6 + 0.24 * len(claims)), layout="constrained")
+    figure = _Figure(figsize=(7.5 + 0.28 * len(names), 4.6 + 0.24 * len(claims)), layout="constrained")
     axes = figure.subplots(1, len(groups), sharey=True, squeeze=False, width_ratios=list(map(len, groups.values())))[0]
     for axis, (title, columns) in zip(axes, groups.items(), strict=True):
         for verdict, (marker, size, face, edge) in _VERDICTS.items():
@@ -372,7 +384,7 @@ def verdicts(groups: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Figure:
             places = np.array(found).reshape(-1, 2).T
             axis.scatter(*places, size, facecolor=face, edgecolor=edge, marker=marker, label=verdict)
         axis.set_title(title, fontsize=9, loc="left")
-        axis.set_xticks(range(len(columns)), ["\n".join(wrap(name, 36)) for name in columns], rotation=90, fontsize=7)
+        axis.set_xticks(range(len(columns)), ["\n".join(wrap(name, 52)) for name in columns], rotation=90, fontsize=7)
         axis.set_xlim(-0.6, len(columns) - 0.4)
         axis.grid(alpha=0.25, linewidth=0.6)
         axis.set_axisbelow(True)

@@ -26,7 +26,7 @@ def test_confusion_matrices_have_true_classes_down(count):
     shown = panels(plots.confusion_matrices(matrices, NAMES))
     assert [axis.get_title() for axis in shown] == list(matrices)
     for axis, matrix in zip(shown, matrices.values(), strict=True):
-        np.testing.assert_array_equal(axis.images[0].get_array(), matrix)
+        np.testing.assert_array_equal(axis.images[0].get_array(), 100 * matrix)
         assert {text.get_position(): text.get_text() for text in axis.texts}[(1, 0)] == "75"
         assert ticks(axis.get_yticklabels()) == ticks(axis.get_xticklabels()) == NAMES
         assert axis.get_ylabel() == "true class"
@@ -37,13 +37,15 @@ def test_confusion_matrices_of_many_classes_have_no_numbers():
     assert not panels(figure)[0].texts
 
 
-def test_similarity_matrices_share_a_scale_and_hide_rows_without_images():
+def test_similarity_matrices_are_shares_of_a_row_and_hide_rows_without_images():
     first = Similarity(np.array([[4.0, 1, 0], [1, 2, 0], [0, 0, 1]]), np.array([5, 5, 5]))
-    second = Similarity(np.array([[1.0, 1, 0], [0, 0, 0], [0, 0, 1]]), np.array([5, 0, 5]))
+    second = Similarity(np.array([[1.0, 1, 0], [0, 0, 0], [0, 0, 0]]), np.array([5, 0, 5]))
     shown = panels(plots.similarity_matrices({"TP": first, "FN": second}, NAMES))
-    assert [axis.images[0].get_clim() for axis in shown] == [(0, 4), (0, 4)]
-    np.testing.assert_array_equal(shown[0].images[0].get_array(), first.matrix)
+    assert [axis.images[0].get_clim() for axis in shown] == [(0, 100), (0, 100)]
+    np.testing.assert_allclose(shown[0].images[0].get_array(), [[80, 20, 0], [100 / 3, 200 / 3, 0], [0, 0, 100]])
+    np.testing.assert_array_equal(shown[1].images[0].get_array()[2], [0, 0, 0])  # features that no filter has
     assert not shown[0].images[0].get_array().mask.any()
+    assert [len(axis.texts) for axis in shown] == [9, 6]
     np.testing.assert_array_equal(shown[1].images[0].get_array().mask.all(axis=1), [False, True, False])
 
 
@@ -133,16 +135,16 @@ def test_ownership_bars_stand_over_their_classes():
 def test_each_verdict_has_its_mark_where_claim_and_network_meet():
     groups = {
         "one seed": {"a": {"x": "yes", "y": "no"}, "b": {"y": "cannot tell"}},
-        "several": {"c": {"z": "yes", "x": "no", "y": "no images to tell by"}},
+        "several": {"c": {"z": "yes, the control too", "x": "no", "y": "no images to tell by"}},
     }
     figure = plots.verdicts(groups)
     marks = [[each.get_offsets().tolist() for each in axis.collections] for axis in figure.axes]
-    assert marks == [[[[0, 0]], [[0, 1]], [[1, 1]], []], [[[0, 2]], [[0, 0]], [], [[0, 1]]]]
+    assert marks == [[[[0, 0]], [], [[0, 1]], [[1, 1]], []], [[], [[0, 2]], [[0, 0]], [], [[0, 1]]]]
     first, second = figure.axes
     assert [label.get_text() for label in first.get_yticklabels()] == ["x", "y", "z"]
     assert [label.get_text() for label in second.get_xticklabels()] == ["c"]
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["yes", "no", "cannot tell", "no images to tell by"]
+    assert [text.get_text() for text in legend.get_texts()] == list(plots._VERDICTS)
 
 
 def test_names_are_text_and_not_mathematics(tmp_path):

@@ -62,6 +62,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
                 "arms": {},
                 "schemes": [],
                 "untold": [],
+                "alone": [],
                 "runs": dict.fromkeys(map(str, arguments[:2])),
             }
             Path(arguments[-1].removeprefix("--output=")).write_text(json.dumps(content))
@@ -74,7 +75,7 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     assert asked == ["digits", "publish", "report", "results"] * 2 + ["tradeoff", "results"]
     for name, networks in (("first", ["first"]), ("second", ["second", "first"])):
         assert stored.read(tmp_path / "results" / "runs" / name / "report.json")["networks"] == networks
-    assert "an unknown time left" in capfd.readouterr().out
+    assert "an unknown time of training left" in capfd.readouterr().out
     for name in ("first", "second"):
         copy = load_run(tmp_path / "results" / "runs" / name)
         assert copy.history == load_run(tmp_path / "runs" / name).history
@@ -154,13 +155,14 @@ def test_the_time_left_is_counted_by_hand(small_plan, tmp_path):
     lines = [json.dumps({"seconds": seconds}) for seconds in (50.0, 70.0)]
     (tmp_path / "first" / "seed0" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     again = Plan("digits", (*small_plan, Training("third", 5, ())), cost=2.0)
-    shown = reproduce.progress({"small": Plan("digits", small_plan), "again": again}, tmp_path).splitlines()
+    plans = {"small": Plan("digits", small_plan), "again": again}
+    shown = reproduce.progress(plans, tmp_path, now="second").splitlines()
     assert [" ".join(line.split()) for line in shown[:-1]] == [
-        *("small: 1 of 2 runs trained", "second 0 of 2 epochs"),
+        *("small: 1 of 2 runs trained", "second 0 of 2 epochs, now"),
         *("again: 1 of 3 runs trained", "third 0 of 5 epochs"),
     ]
     # 120 s for 2 epochs of cost 1; 2 epochs of cost 3 are left and 5 of cost 2: 960 s.
-    assert shown[-1] == "about 16 minutes of training left"
+    assert shown[-1].startswith("about 16 minutes of training left, and reports")
 
 
 def test_a_line_that_was_cut_does_not_count_and_a_published_run_is_done(small_plan, tmp_path):
@@ -171,7 +173,7 @@ def test_a_line_that_was_cut_does_not_count_and_a_published_run_is_done(small_pl
     # 180 s for 1 epoch of cost 1 and 2 of cost 3; 1 of cost 1 is left: 26 s.
     shown = reproduce.progress({"small": Plan("digits", small_plan)}, runs, copies).splitlines()
     assert [" ".join(line.split()) for line in shown[:-1]] == ["small: 1 of 2 runs trained", "first 1 of 2 epochs"]
-    assert shown[-1] == "about 0 minutes of training left"
+    assert shown[-1].startswith("about 0 minutes of training left, and reports")
 
 
 def test_every_training_of_every_plan_is_a_configuration(monkeypatch):

@@ -18,7 +18,7 @@ from lsg_jax import load_run, save_run
 
 
 def write_comparison(folder, **parts):
-    empty = {name: {} for name in ("claims", "effects", "arms", "runs")} | {"schemes": [], "untold": []}
+    empty = {name: {} for name in ("claims", "effects", "arms", "runs")} | {"schemes": [], "untold": [], "alone": []}
     content = {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y"} | empty | parts
     (folder / "tradeoff-z.json").write_text(json.dumps(content))
 
@@ -161,6 +161,12 @@ def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
     assert numbers["a class alone"]["mean"] == pytest.approx(alone.mean())
     assert written["measured"] == "2 learned gates of tiny on digits"
     assert "| 0.5 |" in tables.ownership_table(written)
+    elsewhere = dataclasses.replace(first, config=dataclasses.replace(first.config, init=Path("public.th")))
+    save_run(elsewhere, tmp_path / "elsewhere")
+    folders_of_both = tmp_path / "elsewhere", tmp_path / "other"
+    ownership.count(ownership.Options(folders_of_both, tmp_path / "ownership-of-both.json"))
+    measured = json.loads((tmp_path / "ownership-of-both.json").read_text())["measured"]
+    assert measured == "2 learned gates of tiny on digits, from public.th"
     (tmp_path / "alone").mkdir()
     shutil.copy(tmp_path / "ownership.json", tmp_path / "alone" / "ownership-x.json")
     assert tables.ownership_table(written) in results.page(results.read(tmp_path / "alone"))
@@ -325,11 +331,43 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
     write_comparison(tmp_path, **judged)
     page = results.page(results.read(tmp_path))
     (axis,) = results.glance(results.read(tmp_path)).axes
-    assert [each.get_offsets().tolist() for each in axis.collections] == [[], [], [[0, 0]], []]
+    assert [each.get_offsets().tolist() for each in axis.collections] == [[], [], [], [[0, 0]], []]
     assert "(verdicts.png)" in page
     assert "| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page
     assert "not kept here" not in page
     write_comparison(tmp_path, **judged, runs={"runs/both/seed0": {"command": "x"}})
-    assert "The runs themselves are not kept here; the command of each is among the numbers." in results.page(
-        results.read(tmp_path)
-    )
+    assert "The runs themselves are not kept here; the command of each" in results.page(results.read(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("alone", "of_control", "holds", "said"),
+    [
+        (["a claim"], True, True, "yes, the control too"),
+        (["a claim"], None, True, "yes"),
+        (["a claim"], True, False, "no"),
+        (["another"], True, True, "yes"),
+    ],
+)
+def test_a_claim_that_is_judged_alone_tells_where_it_holds_of_the_control_too(tmp_path, alone, of_control, holds, said):
+    interval = {"mean": 0.5, "low": None, "high": None}
+    found = {"by seed": {"0": 0.5, "1": 0.5}, "mean": interval, "difference": interval}
+    arms = {"none": {"a claim": found | {"holds": of_control}}, "both": {"a claim": found | {"holds": holds}}}
+    write_comparison(tmp_path, claims={"a claim": ""}, arms=arms, alone=alone)
+    page = results.page(results.read(tmp_path))
+    assert f"| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | {said} |\n" in page
+    assert f"| a claim |  | 0.5000 ± 0.0000 | 0.5000 ± 0.0000, {said} (+0.5000) |\n" in page
+
+
+@pytest.mark.parametrize(
+    ("ours", "control", "said"),
+    [(0.04, 0.2, "yes"), (0.04, 0.03, "yes, the control too"), (0.06, 0.03, "no"), (0.04, None, "yes")],
+)
+def test_one_network_that_is_judged_alone_does_so_likewise(ours, control, said):
+    numbers = {name: {"gate": {"without own filters": each}} for name, each in (("gated", ours), ("plain", control))}
+    content = {
+        "networks": ["gated", "plain"],
+        "trained": {name: {"model": "resnet20"} for name in numbers},
+        "claims": {"masking": {"numbers": {"gated": {}}}, "specificity": {"numbers": numbers}},
+    }
+    (row,) = (each for each in verdicts.rows(content) if each.claim.endswith("own filters is at most 0.05"))
+    assert verdicts.verdict(row, content) == said

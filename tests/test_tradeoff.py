@@ -316,6 +316,9 @@ def test_arms_that_differ_in_one_number_lie_on_a_curve(runs):
     }
     curves = tradeoff.curves(arms)
     assert sorted(curves) == [["learned", "weak", "strong"], ["strong", "both"]]
+    doubled = {"double": trained(silence_weight=4.0, complement_weight=2.0)}
+    assert ["learned", "both", "double"] in tradeoff.curves(doubled | arms)
+    assert ["both", "double"] in tradeoff.curves(doubled | {"both": arms["both"]})
     figure = plots.tradeoff(
         {arm: interval(np.array([-0.01 * index])) for index, arm in enumerate(arms)},
         {"MIS": {arm: interval(np.array([float(index)])) for index, arm in enumerate(arms)}},
