@@ -26,7 +26,10 @@ from lsg_jax.training.folder import check_folder
 from lsg_jax.training.loop import Diverged, Interrupted, fit, fit_seeds
 
 THRESHOLD = 0.5
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room and repeat the same command"),
+    errno.EACCES: "choose another path, or have its owner permit it",
+}
 _Options = TypeVar("_Options")
 
 
@@ -53,7 +56,7 @@ def main(command: Callable[[], None]) -> None:
     except Diverged as error:
         _fail(str(error), status=1)
     except OSError as error:
-        _fail(f"{error}; make room and repeat the same command" if error.errno in _NO_ROOM else str(error))
+        _fail("; ".join((str(error), *([_REMEDIES[error.errno]] if error.errno in _REMEDIES else []))))
     except ValueError as error:
         _fail(str(error))
 
@@ -227,12 +230,14 @@ def check_writable(folder: Path) -> None:
     """Raises OSError, before anything is computed, if ``folder`` is a file or cannot be written."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
-        raise NotADirectoryError(f"{existing} is a file, not a folder; choose another --output")
+        raise NotADirectoryError(f"{existing} is a file, not a folder; choose another output folder")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise PermissionError(f"{existing} cannot be written ({error.strerror}); choose another --output") from error
+        raise PermissionError(
+            f"{existing} cannot be written ({error.strerror}); choose another output folder"
+        ) from error
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:

@@ -21,6 +21,7 @@ class Options:
 
 def publish(options: Options) -> None:
     """Writes the folder. An unfinished run is refused."""
+    cli.check_writable(options.output.parent)
     run = load_run(options.run)
     epochs = run.config.optimizer.epochs
     if not run.imported and len(run.history) < epochs:

@@ -10,6 +10,7 @@ import pickle
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -416,6 +417,38 @@ def test_a_command_says_in_one_line_what_is_wrong(command, arguments, said, fold
     assert len(lines) == 1
     assert snapshot(folder) == before
     assert list(tmp_path.iterdir()) == [tmp_path / "README.md"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            "digits --epochs=1 --output={tmp}/read/new",
+            "read cannot be written (Permission denied); choose another output",
+        ),
+        ("publish {run} {tmp}/read/copy", "read cannot be written (Permission denied); choose another output folder"),
+        ("ownership {run} {run} --output={tmp}/read/counts.json", "read cannot be written (Permission denied)"),
+        ("masking --run={tmp}/shut/run", "shut/run'; choose another path, or have its owner permit it"),
+        ("digits --epochs=1 --init={tmp}/shut/run", "shut/run'; choose another path, or have its owner permit it"),
+        ("cifar10 --data-dir={tmp}/shut", "Permission denied: '{tmp}/shut/cifar10"),
+    ],
+)
+def test_a_command_names_a_folder_that_it_has_no_permission_for(runs, arguments, said, tmp_path):
+    for name, mode in (("read", 0o555), ("shut", 0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    command, *words = arguments.format(tmp=tmp_path, run=runs / "learned").split()
+    mortal = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    found = subprocess.run(
+        [*mortal, sys.executable, "-m", f"experiments.{command}", *words], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert found.returncode == 2
+    (line,) = found.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said.format(tmp=tmp_path) in line
+    for name in ("read", "shut"):
+        (tmp_path / name).chmod(0o755)
+        assert not list((tmp_path / name).iterdir())
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -83,7 +83,7 @@ def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(runs, t
     file = tmp_path / "file"
     file.write_text("mine")
     monkeypatch.setattr(report, "MEASURES", ())
-    with pytest.raises(NotADirectoryError, match="choose another --output"):
+    with pytest.raises(NotADirectoryError, match="choose another output folder"):
         report.report(report.Options(runs / "learned", output=file, attack_images=1))
     monkeypatch.setattr(sys, "argv", ["masking", f"--run={runs / 'learned'}", f"--output={file}"])
     with pytest.raises(SystemExit) as stop:
