@@ -282,6 +282,12 @@ def test_the_reported_numbers_are_numpys(runs):
     tight = np.where((gate >= 0.5).sum(0) == 1, gate >= 0.5, True)
     assert found["tightened gate"]["density"] == pytest.approx(tight.mean())
     assert found["tightened gate"]["without own filters"] == accuracy(features * ~tight[labels])
+    solved = np.asarray(network.solved.gate)
+    assert not np.array_equal(solved, gate)
+    assert found["gate solved for Phi"]["density"] == pytest.approx(solved.mean())
+    assert found["gate solved for Phi"]["without own filters"] == accuracy(features * ~(solved[labels] >= 0.5))
+    plain = specificity.measure(open_networks(runs / "none", None, None)).numbers["none"]
+    assert plain["gate solved for Phi"] == plain["gate"]
 
     found = similarity.measure([network]).numbers["learned"]
     right = (features @ kernel + bias).argmax(1) == labels

@@ -363,7 +363,8 @@ def test_a_claim_that_is_judged_alone_tells_where_it_holds_of_the_control_too(tm
     [(0.04, 0.2, "yes"), (0.04, 0.03, "yes, the control too"), (0.06, 0.03, "no"), (0.04, None, "yes")],
 )
 def test_one_network_that_is_judged_alone_does_so_likewise(ours, control, said):
-    numbers = {name: {"gate": {"without own filters": each}} for name, each in (("gated", ours), ("plain", control))}
+    left = {"gated": ours, "plain": control}
+    numbers = {name: {"gate": {"without own filters": each}} for name, each in left.items()}
     content = {
         "networks": ["gated", "plain"],
         "trained": {name: {"model": "resnet20"} for name in numbers},
