@@ -17,7 +17,7 @@ IMAGES_PER_CLASS = 50
 NEAREST = 5
 _TOP = 6
 # Per network, so that wide networks stay small enough to be one page.
-_MOST_PICTURES, _MOST_FEATURES = 512, 40_960
+_MOST_PICTURES, _MOST_FEATURES = 512, 32_768
 
 
 def section(networks: list[Network]) -> str:
