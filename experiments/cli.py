@@ -56,7 +56,8 @@ def main(command: Callable[[], None]) -> None:
     except Diverged as error:
         _fail(str(error), status=1)
     except OSError as error:
-        _fail("; ".join((str(error), *([_REMEDIES[error.errno]] if error.errno in _REMEDIES else []))))
+        remedy = _REMEDIES.get(error.errno or 0)
+        _fail(f"{error}; {remedy}" if remedy else str(error))
     except ValueError as error:
         _fail(str(error))
 

@@ -290,7 +290,7 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
     return said(holds, row.alone and control is not None and row.margin(control, control) > 0)
 
 
-def said(holds: bool | None, too: bool | None = False) -> str:
+def said(holds: bool | None, too: bool | None) -> str:
     """Returns in words whether a claim holds; ``too`` tells whether it is judged alone and holds of the control too."""
     return TOO if holds and too else WORDS[holds]
 
