@@ -208,6 +208,7 @@ PLANS = {
             Training(f"weights-{name}", 10, (*_TUNED, *_HELD_OUT, *options))
             for name, options in (
                 ("none", ("--gate=none",)),
+                ("silence=0-complement=0", _JOINT),
                 ("silence=0.25-complement=0.05", (*_JOINT, "--silence-weight=0.25", "--complement-weight=0.05")),
                 ("silence=0.5-complement=0.1", (*_JOINT, *_COSTS)),
                 ("silence=1-complement=0.2", (*_JOINT, "--silence-weight=1", "--complement-weight=0.2")),
