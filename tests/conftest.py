@@ -1,5 +1,6 @@
 """A network small enough to be followed by hand, known to every test as ``tiny``, and runs of it."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -41,6 +42,17 @@ class Tiny(GatedNetwork):
         return nn.relu(self.norm(self.conv(images), train))
 
 
+def tiny_run(**changes):
+    config = Config(model="tiny", data=DataConfig(dataset="digits"), optimizer=OptimizerConfig(epochs=4, batch_size=64))
+    config = dataclasses.replace(config, **changes)
+    dataset = data.load("digits", train_examples=200)
+    return config.resolve(200, 10, 4), dataset
+
+
+def without_times(history):
+    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in history]
+
+
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
     """Forgets compiled programs: a process that holds those of all tests runs out of memory maps, and crashes."""
@@ -69,6 +81,12 @@ def runs(tiny_model, tmp_path_factory):
         ).resolve(320, 10, 4)
         loop.fit(config, dataset, folder / gate)
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, loop.fit(*tiny_run(), folder)
 
 
 @pytest.fixture
