@@ -16,6 +16,7 @@ from lsg_jax.analysis import comparison, localization
 from lsg_jax.analysis.localization import Curves
 
 EXAMPLES, BLOCK = 1000, 100  # whose curves are measured, and of how many at once
+MAPS = 500  # images, whose feature maps are held at once
 
 
 def measure(networks: list[Network]) -> Claim:
@@ -106,8 +107,18 @@ def _curves(network: Network, images: np.ndarray, maps: np.ndarray, labels: np.n
 
 
 def _maps(network: Network, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    maps, kernel = jnp.asarray(network.run.feature_maps(images)), jnp.asarray(network.linear[0])
-    return np.asarray(localization.class_activation_maps(maps, kernel, jnp.asarray(labels), images.shape[1:3]))
+    """Returns the maps of all images, a block at a time: feature maps of all of them would take much memory."""
+    kernel = jnp.asarray(network.linear[0])
+    blocks = [
+        localization.class_activation_maps(
+            jnp.asarray(network.run.feature_maps(images[start : start + MAPS])),
+            kernel,
+            jnp.asarray(labels[start : start + MAPS]),
+            images.shape[1:3],
+        )
+        for start in range(0, len(images), MAPS)
+    ]
+    return np.concatenate(blocks)
 
 
 if __name__ == "__main__":

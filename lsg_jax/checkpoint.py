@@ -11,15 +11,17 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.tree_util import Partial
 
 from lsg_jax import cache, gates, models
 from lsg_jax.config import Config, OutputConfig
@@ -286,26 +288,28 @@ class Run:
         """
         images = self._checked(images)
         if labels is None:
-            return self._batched(self._apply["__call__"], images)
+            return self._batched(self._apply("__call__"), images)
         labels = np.asarray(labels)
         if labels.shape != (len(images),):
             raise ValueError(f"labels must be one an image, i[{len(images)}], got shape {labels.shape}")
-        return self._batched(self._apply["__call__"], images, np.asarray(gates.rows(self.gate, labels)))
+        return self._batched(self._apply("__call__"), images, np.asarray(gates.rows(self.gate, labels)))
 
-    def probabilities(self, images: jax.Array) -> jax.Array:
-        """Returns the STD path's softmax, f32[N, C]; it can be traced, so it checks and batches nothing.
+    @cached_property
+    def probabilities(self) -> Partial:
+        """The STD path's softmax, a traceable function from images to f32[N, C], which checks and batches nothing.
 
-        Images are as in ``logits``, but floating-point ones may leave [0, 1], as some attacks' probes do.
+        Images are as in ``logits``, but floating-point ones may leave [0, 1], as some attacks' probes do. It is a
+        pytree too, whose leaves are what was trained: a program that takes it as an argument serves every such network.
         """
-        return jax.nn.softmax(self._apply["__call__"](images))
+        return Partial(_probabilities, self._apply("__call__"))
 
     def features(self, images: Any) -> np.ndarray:
         """Returns the pooled features a, f32[N, K]."""
-        return self._batched(self._apply["features"], self._checked(images))
+        return self._batched(self._apply("features"), self._checked(images))
 
     def feature_maps(self, images: Any) -> np.ndarray:
         """Returns the last convolution's feature maps, f32[N, H', W', K]."""
-        return self._batched(self._apply["feature_maps"], self._checked(images))
+        return self._batched(self._apply("feature_maps"), self._checked(images))
 
     @property
     def last_kernel(self) -> jax.Array:
@@ -315,16 +319,10 @@ class Run:
             layer = layer[name]
         return layer["kernel"]
 
-    @cached_property
-    def _apply(self) -> dict[str, Callable[..., jax.Array]]:
+    def _apply(self, method: str) -> Partial:
         model = models.create(self.config.model, len(self.class_names), precision=self.config.precision)
         variables = {"params": self.params, "batch_stats": self.batch_stats}
-
-        def apply(method, images, *gate_rows):
-            found = model.apply(variables, normalize(images, self.mean, self.std), *gate_rows, method=method)
-            return jnp.asarray(found, jnp.float32)
-
-        return {name: jax.jit(partial(apply, name)) for name in ("__call__", "features", "feature_maps")}
+        return Partial(_compiled(model, method), variables, jnp.asarray(self.mean), jnp.asarray(self.std))
 
     def _checked(self, images: Any) -> np.ndarray:
         images = np.asarray(images)
@@ -343,6 +341,22 @@ class Run:
         return np.concatenate(
             [np.asarray(function(*(a[start : start + _BATCH] for a in (images, *others)))) for start in starts]
         )
+
+
+@lru_cache
+def _compiled(model: nn.Module, method: str) -> Callable[..., jax.Array]:
+    """Returns a function of what was trained and images; of equal models it is the same, and compiled once."""
+
+    @jax.jit
+    def apply(variables, mean, std, images, *gate_rows):
+        found = model.apply(variables, normalize(images, mean, std), *gate_rows, method=method)
+        return jnp.asarray(found, jnp.float32)
+
+    return apply
+
+
+def _probabilities(logits: Partial, images: jax.Array) -> jax.Array:
+    return jax.nn.softmax(logits(images))
 
 
 def save_run(run: Run, path: str | Path) -> None:

@@ -13,6 +13,7 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from lsg_jax import load_run, save_run
+from lsg_jax.analysis import attacks
 from lsg_jax.config import DataConfig
 from lsg_jax.training import loop
 from tests.conftest import tiny_run
@@ -79,3 +80,19 @@ def test_a_saved_run_opens_as_it_was_and_says_nothing_of_this_machine(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "saved"]
     with pytest.raises(FileExistsError, match="saved exists already"):
         save_run(run, tmp_path / "saved")
+
+
+def test_runs_of_one_model_share_their_programs(runs):
+    learned, none = (load_run(runs / name) for name in ("learned", "none"))
+    images, labels = np.zeros((2, *learned.image_shape), np.uint8), np.zeros(2, int)
+    program = attacks.one_pixel.__wrapped__
+    before = program._cache_size()
+    first, second = (
+        attacks.one_pixel(run.probabilities, images, labels, jax.random.key(0), population=3, generations=0)
+        for run in (learned, none)
+    )
+    assert program._cache_size() == before + 1
+    for run, found in ((learned, first), (none, second)):
+        changed = np.asarray(run.probabilities(found.images))
+        np.testing.assert_array_equal(found.success, changed.argmax(axis=1) != labels)
+    assert not np.allclose(learned.probabilities(images), none.probabilities(images))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lsg_jax import checks
+from lsg_jax.analysis.classifier import as_pytree
 
 Probabilities = Callable[[jax.Array], jax.Array]
 
@@ -68,13 +69,13 @@ def _checked(attack: Callable[..., Attack]) -> Callable[..., Attack]:
             )
         classes = jax.eval_shape(lambda block: probabilities(_scaled(block)), images).shape[1]
         checks.class_labels(labels, classes)
-        return attack(probabilities, images, labels, key, **options)
+        return attack(as_pytree(probabilities), images, labels, key, **options)
 
     return checked
 
 
 @_checked
-@partial(jax.jit, static_argnames=("probabilities", "population", "generations"))
+@partial(jax.jit, static_argnames=("population", "generations"))
 def one_pixel(
     probabilities: Probabilities,
     images: jax.Array,
@@ -155,7 +156,7 @@ def one_pixel(
 @partial(
     jax.jit,
     static_argnames=(
-        *("probabilities", "factor", "half_side", "per_round", "misses"),
+        *("factor", "half_side", "per_round", "misses"),
         *("rounds", "start_share", "rest", "max_candidates"),
     ),
 )

@@ -1,8 +1,11 @@
 """The linear classifier on pooled features, for the analyses that take filters away from it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
+from jax.tree_util import Partial
 
 from lsg_jax.metrics.examples import checked
 
@@ -59,3 +62,11 @@ def correct(labels: np.ndarray, *logits: np.ndarray) -> np.ndarray:
         if each.ndim != 2 or each.shape[:1] != labels.shape:
             raise ValueError(f"logits must be f32[N, C] for labels i[N={len(labels)}], got {each.shape}")
     return np.flatnonzero(np.all([each.argmax(axis=1) == labels for each in logits], axis=0))
+
+
+def as_pytree(probabilities: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """Returns a network that a compiled program takes as an argument, so that it serves others of its kind too.
+
+    A pytree, such as ``Run.probabilities``, is that already; of another function the program is for it alone.
+    """
+    return Partial(probabilities) if jax.tree_util.all_leaves([probabilities]) else probabilities

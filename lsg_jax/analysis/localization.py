@@ -1,7 +1,6 @@
 """Class activation maps (section 4.3, Figure 6) and two measures of them that need no boxes."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lsg_jax.analysis.classifier import correct
+from lsg_jax.analysis.classifier import as_pytree, correct
 
 
 class Curves(NamedTuple):
@@ -120,10 +119,9 @@ def deletion_insertion(
             f"steps must lie in [1, {size}] and fill have {images.shape[3]} values, got {steps} and {fill}"
         )
     counts = np.round(np.linspace(0, size, steps + 1)).astype(np.int32)
+    network = as_pytree(probabilities)
     curves = [
-        np.asarray(
-            _curves(probabilities, *(a[start : start + batch_size] for a in (images, maps, classes)), counts, fill)
-        )
+        np.asarray(_curves(network, *(a[start : start + batch_size] for a in (images, maps, classes)), counts, fill))
         for start in range(0, len(images), batch_size)
     ]
     deletion, insertion = np.concatenate(curves, axis=2).transpose(1, 2, 0)
@@ -159,7 +157,7 @@ def median_examples(labels: np.ndarray, *probabilities: np.ndarray) -> np.ndarra
     return np.array(chosen, np.int64)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _curves(probabilities, images, maps, classes, counts, fill):
     """Returns f32[S + 1, 2, N]: the probability of deletion and insertion after each of ``counts`` pixels."""
     ranks = jnp.argsort(jnp.argsort(-maps.reshape(len(maps), -1), axis=1), axis=1).reshape(*maps.shape, 1)
