@@ -335,10 +335,19 @@ FUNCTIONS = {
         lambda: localization.deletion_insertion(uniform, IMAGES, MAPS, LABELS, fill=(0,)),
         r"3 values",
     ),
+    "deletion_insertion: class": (
+        lambda: localization.deletion_insertion(uniform, IMAGES, MAPS, LABELS + 1, fill=(0, 0, 0)),
+        r"in \[0, 2\], got 1 to 3",
+    ),
     "median_examples: labels": (lambda: localization.median_examples(LABELS[:2], np.ones((6, 3))), r"\(2,\)"),
+    "median_examples: class": (lambda: localization.median_examples(LABELS - 1, np.ones((6, 3))), "got -1 to 1"),
     "class_activation_maps: classes": (
         lambda: localization.class_activation_maps(np.ones((6, 2, 2, 4)), KERNEL, LABELS[:2], (8, 8)),
         r"\(2,\)",
+    ),
+    "class_activation_maps: class": (
+        lambda: localization.class_activation_maps(np.ones((6, 2, 2, 4)), KERNEL, LABELS + 1, (8, 8)),
+        r"in \[0, 2\], got 1 to 3",
     ),
     "one_pixel: label": (
         lambda: attacks.one_pixel(uniform, IMAGES, LABELS + 1, jax.random.key(0)),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from lsg_jax import checks
 from lsg_jax.analysis.classifier import as_pytree, correct
 
 
@@ -45,13 +46,14 @@ def class_activation_maps(
       classes: i[N], the class each image is explained for.
       size: (H, W) of the images; maps are enlarged to it bilinearly.
 
-    Raises ValueError where the shapes do not match.
+    Raises ValueError where the shapes do not match, or a class can be seen to be none.
     """
     if feature_maps.ndim != 4 or feature_maps.shape[3:] != kernel.shape[:1] or classes.shape != feature_maps.shape[:1]:
         raise ValueError(
             "feature_maps must be f32[N, H', W', K], kernel f32[K, C] and classes i[N], "
             f"got {feature_maps.shape}, {kernel.shape} and {classes.shape}"
         )
+    checks.class_labels(classes, kernel.shape[1])
     maps = jnp.einsum("nhwk,kn->nhw", feature_maps, kernel[:, classes], precision=lax.Precision.HIGHEST)
     return jax.image.resize(maps, (len(maps), *size), "bilinear")
 
@@ -66,7 +68,7 @@ def for_display(maps: np.ndarray) -> np.ndarray:
 def mass_area(maps: np.ndarray, mass: float = 0.9) -> np.ndarray:
     """Returns the least share of pixels that holds ``mass`` of each map's positive part, f64[N] for maps f[N, H, W].
 
-    It is NaN for a map with no positive value.
+    It is NaN for a map with no positive value. Raises ValueError where ``mass`` is not in (0, 1].
     """
     if not 0 < mass <= 1:
         raise ValueError(f"mass must lie in (0, 1], got {mass}")
@@ -104,7 +106,7 @@ def deletion_insertion(
       batch_size: images evaluated at once.
 
     Raises:
-      ValueError: on shapes that do not match or a number of steps out of range.
+      ValueError: on shapes that do not match, a class that is none, or a number of steps out of range.
     """
     images, maps, classes = np.asarray(images), np.asarray(maps), np.asarray(classes)
     matching = maps.shape == images.shape[:3] and classes.shape == images.shape[:1]
@@ -118,6 +120,8 @@ def deletion_insertion(
         raise ValueError(
             f"steps must lie in [1, {size}] and fill have {images.shape[3]} values, got {steps} and {fill}"
         )
+    scaled = jax.ShapeDtypeStruct(images.shape, np.float32)
+    checks.class_labels(classes, jax.eval_shape(probabilities, scaled).shape[1])
     counts = np.round(np.linspace(0, size, steps + 1)).astype(np.int32)
     network = as_pytree(probabilities)
     curves = [
@@ -141,11 +145,12 @@ def median_examples(labels: np.ndarray, *probabilities: np.ndarray) -> np.ndarra
       labels: i[N].
       *probabilities: of each network, f32[N, C].
 
-    Raises ValueError where the shapes do not match.
+    Raises ValueError where the shapes do not match or a label is no class.
     """
     stacked = np.stack(probabilities).astype(np.float64)
     if stacked.ndim != 3 or labels.shape != stacked.shape[1:2]:
         raise ValueError(f"labels must be i[N] and probabilities f32[N, C], got {labels.shape} and {stacked.shape[1:]}")
+    checks.class_labels(labels, stacked.shape[2])
     confidence = stacked[:, np.arange(len(labels)), labels].mean(axis=0)
     agreed = correct(labels, *probabilities)
     chosen = []
