@@ -50,8 +50,8 @@ def effects_table(content: dict[str, Any]) -> str:
         for claim in effects.values():
             difference = "" if arm == "none" else _bracketed(found[claim]["difference"])
             cells.append(f"{found[claim]['mean']['mean']:.4f}{difference}")
-        rows.append((arm, *cells))
-    return markdown.table(("arm", *effects), rows)
+        rows.append((arm, str(len(found[effects["accuracy"]]["by seed"])), *cells))
+    return markdown.table(("arm", "seeds", *effects), rows)
 
 
 def _bracketed(difference: dict[str, float | None]) -> str:

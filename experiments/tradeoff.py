@@ -7,7 +7,7 @@ than its control, which must have been trained before too.
 
 import dataclasses
 import shlex
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
@@ -25,6 +25,7 @@ from lsg_jax.analysis.comparison import Compared, compare
 from lsg_jax.checkpoint import environment
 from lsg_jax.config import Config, GateConfig, Unset
 
+_FOLLOWING = tuple(field.name for field in dataclasses.fields(GateConfig) if field.default is None)
 _COSTS = ("silence-weight", "complement-weight")
 ARM = ("gate", "scheme", *(field.name.replace("_", "-") for field in dataclasses.fields(GateConfig)))
 
@@ -50,7 +51,7 @@ def measure(network: Network) -> tuple[list[Row], dict[str, float]]:
 
 
 def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
-    """Returns the networks by arm and seed, the control first; an arm is named by what is not usual among them.
+    """Returns the networks by arm and seed, the control first; an arm is named by its settings that are no defaults.
 
     Raises ValueError where there is no control, or a network differs from it in more than the gate's settings.
     """
@@ -64,13 +65,13 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
     gates = {each["gate"]: each["init"] for each in settings}
     if "tightened" in gates and gates["none"] is None:
         raise ValueError("a tightened gate was trained before, and the control was not; train that with --init=RUN")
+    usual = Config().settings()
     found: dict[str, dict[int, Network]] = defaultdict(dict)
     control_first = sorted(
         zip(settings, networks, strict=True), key=lambda pair: (pair[0]["gate"] != "none", pair[0]["seed"])
     )
     for each, network in control_first:
-        alike = [other for other in settings if other["gate"] == each["gate"] != "none"]
-        unusual = [name for name in ARM if alike and each[name] != _usual(name, [other[name] for other in alike])]
+        unusual = [name for name in ARM[1:] if each["gate"] != "none" and each[name] != usual[name]]
         arm = ", ".join([each["gate"], *(f"{name} {_text(each[name])}" for name in unusual)])
         if each["seed"] in found[arm]:
             raise ValueError(f"two of the runs have the same settings ({arm}) and seed {each['seed']}; leave one out")
@@ -91,8 +92,9 @@ def curves(arms: dict[str, dict[int, Network]]) -> list[list[str]]:
     proportional: dict[tuple[Any, ...], dict[float, str]] = defaultdict(dict)
     for arm, each in settings.items():
         for name in ARM:
-            if isinstance(each[name], float | int):
-                families[(name, *_but_for(each, name))][each[name]] = arm
+            value = next(iter(arms[arm].values())).run.config.settings()[name]
+            if isinstance(value, float | int):
+                families[(name, *_but_for(each, name))][value] = arm
         if all(costs := [each[cost] for cost in _COSTS]):
             proportional[(round(costs[0] / costs[1], 9), *_but_for(each, *_COSTS))][costs[0]] = arm
     free = {_but_for(each, *_COSTS): {0.0: arm} for arm, each in settings.items() if not any(each[c] for c in _COSTS)}
@@ -122,17 +124,14 @@ def twins(arms: dict[str, dict[int, Network]]) -> list[tuple[str, str]]:
 
 
 def _settings(network: Network) -> dict[str, Any]:
-    """Returns a network's settings, without its weight of the sparsity term where that is the default for it."""
+    """Returns a network's settings; one that follows from others, the data and the model is None where it does."""
     config = network.run.config
-    unset = dataclasses.replace(config, lsg=dataclasses.replace(config.lsg, sparsity_weight=None))
-    default = unset.resolve(len(network.dataset.train.labels), *network.run.gate.shape)
-    return config.settings() | ({"sparsity-weight": None} if default == config else {})
-
-
-def _usual(name: str, values: list[Any]) -> Any:
-    """Returns a setting's default where one of the arms has it, else what most of them have."""
-    default = Config().settings()[name]
-    return default if default in values else Counter(values).most_common(1)[0][0]
+    no_values: dict[str, Any] = dict.fromkeys(_FOLLOWING)
+    unset = dataclasses.replace(config, lsg=dataclasses.replace(config.lsg, **no_values))
+    followed = unset.resolve(len(network.dataset.train.labels), *network.run.gate.shape).settings()
+    settings = config.settings()
+    following = (name.replace("_", "-") for name in _FOLLOWING)
+    return settings | {name: None for name in following if settings[name] == followed[name]}
 
 
 def _text(value: Any) -> str:

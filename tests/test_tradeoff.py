@@ -158,8 +158,8 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     assert f", {told} ({low:+.4f} to {high:+.4f}) |" in row
     assert written["measured"] == "tiny on digits, 2 epochs of 128 images from scratch; on the 360 test images"
     short = tables.effects_table(written).splitlines()
-    assert short[0].startswith("| arm | accuracy | C_IC | ")
-    assert short[-1].startswith(f"| learned, silence-weight 2 | {ours:.4f} ({ours - theirs:+.4f}) | ")
+    assert short[0].startswith("| arm | seeds | accuracy | C_IC | ")
+    assert short[-1].startswith(f"| learned, silence-weight 2 | 1 | {ours:.4f} ({ours - theirs:+.4f}) | ")
     assert f" ({low:+.4f} to {high:+.4f}) | " in short[-2]
     assert (tmp_path / "t.png").stat().st_size > 10_000
     assert "none, 2 seeds" in capsys.readouterr().out
@@ -203,12 +203,12 @@ def test_schemes_are_compared_over_the_seeds_that_both_have(runs):
     )
 
 
-def test_a_default_weight_of_sparsity_names_no_arm(runs):
+def test_arms_are_named_by_what_is_no_default_whatever_the_others_have(runs):
     network = open_networks(runs / "lsg0", None, None)[0]
     longer = dataclasses.replace(network.run.config.optimizer, epochs=31)
 
-    def trained(gate, scheme="alternate", weight=None):
-        lsg = GateConfig(sparsity_weight=weight)
+    def trained(gate, scheme="alternate", weight=None, target=None):
+        lsg = GateConfig(sparsity_weight=weight, sparsity_target=target)
         config = dataclasses.replace(network.run.config, gate=gate, scheme=scheme, optimizer=longer, lsg=lsg)
         run = dataclasses.replace(network.run, config=config.resolve(128, 10, 4))
         return dataclasses.replace(network, run=run)
@@ -218,6 +218,11 @@ def test_a_default_weight_of_sparsity_names_no_arm(runs):
     assert len(set(weights)) == 4
     found = ["none", "learned", "learned, scheme joint", "learned, scheme joint, sparsity-weight 3"]
     assert list(tradeoff.arms(networks)) == found
+    assert list(tradeoff.arms([networks[0], networks[3]])) == [found[0], found[3]]
+    arms = tradeoff.arms([*networks, trained("learned", "joint", target=8.0)])
+    denser = "learned, scheme joint, sparsity-target 8"
+    assert list(arms)[-1] == denser
+    assert tradeoff.curves(arms) == [[found[2], found[3]], [found[2], denser]]
 
 
 @pytest.mark.parametrize(
@@ -248,8 +253,9 @@ def test_the_start_must_be_the_same_but_for_a_tightened_gate(runs):
     networks = [open_networks(runs / name, None, None)[0] for name in ("lsg0", "plain0")]
 
     def starting(network, gate, init):
-        config = dataclasses.replace(network.run.config, gate=gate, init=Path(init))
-        return dataclasses.replace(network, run=dataclasses.replace(network.run, config=config))
+        config = dataclasses.replace(network.run.config, gate=gate, init=Path(init), lsg=GateConfig())
+        run = dataclasses.replace(network.run, config=config.resolve(128, 10, 4))
+        return dataclasses.replace(network, run=run)
 
     control = starting(networks[1], "none", "plain")
     with pytest.raises(ValueError, match=r"differ in --init \(lsg, plain\)"):
