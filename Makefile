@@ -36,15 +36,13 @@ test-matrix: .venv/installed-dev
 			--resolution $$resolution -e '.[dev]' && \
 		build/matrix/bin/python -m pytest -q -n auto --dist worksteal || exit; done; done
 
-# Tables of the findings and the picture of the README; repeat a target to resume it. On 2 cores: 15 minutes,
+# Tables of the findings; repeat a target to resume it. On 2 cores: 15 minutes,
 results-digits: .venv/installed
 	for seed in 0 1 2 3 4; do for gate in learned none fixed; do \
 		.venv/bin/python -m experiments.digits --gate=$$gate --seed=$$seed \
 			--output=runs/digits-$$gate-seed$$seed || exit; done; done
 	.venv/bin/python -m experiments.summarize --name=digits \
 		runs/digits-none-seed* runs/digits-learned-seed* runs/digits-fixed-seed*
-	.venv/bin/python -m experiments.gates --run=runs/digits-learned-seed0 --against=runs/digits-none-seed0 \
-		--output=results/figures/digits
 
 # and 30 minutes.
 results-schedules: .venv/installed
@@ -92,13 +90,15 @@ results-cifar10: .venv/installed
 	for claim in correlation clustering; do \
 		.venv/bin/python -m experiments.$$claim --run=results/runs/cifar10-fixed \
 			--against=results/runs/cifar10-none --output=results/figures $(CIFAR10) || exit; done
+	.venv/bin/python -m experiments.masking --run=results/runs/finetune-joint \
+		--against=results/runs/finetune-none --output=results/figures/finetune $(CIFAR10)
 	.venv/bin/python -m experiments.correlation --run=results/runs/cifar10-fixed-joint \
 		--against=results/runs/cifar10-none --output=results/figures/joint $(CIFAR10)
 	.venv/bin/python -m experiments.correlation --run=results/runs/alexnet-fixed \
 		--against=results/runs/alexnet-none --output=results/figures/alexnet $(CIFAR10)
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
-	.venv/bin/python -m experiments.results --tables cifar10-learned convergence ownership-cifar10 ownership-finetune \
+	.venv/bin/python -m experiments.results --tables stated-cifar10-learned convergence ownership-cifar10 ownership-finetune \
 		$(foreach plan,scratch finetune tuning weights seeds,$(if $(wildcard results/tradeoff-$(plan).json),effects-$(plan))) \
 		$(foreach plan,digits-gates digits-gates-denser,$(if $(wildcard results/ownership-$(plan).json),ownership-$(plan)))
 

@@ -6,7 +6,9 @@ TABLE1 = {
 }
 C_IC = {"alexnet": {"STD": 0.1224, "LSG": 0.0684}, "resnet20": {"STD": 0.1648, "LSG": 0.1022}}
 ATTACKS = {"one pixel": {"STD": 0.14, "LSG": 0.02}, "local search": {"STD": 0.15, "LSG": 0.02}}
-# Later papers', ResNet-20 on CIFAR-10: a re-implementation's, and that of the authors themselves.
+# Of later work, ResNet-20 on CIFAR-10: the authors' "Training Interpretable Convolutional Neural Networks by
+# Differentiating Class-specific Filters" (Liang et al., ECCV 2020, arXiv 2007.08194), and a re-implementation of that,
+# github.com/NeverGiveU/NNInterpretation (demos/CSG/README.md).
 LATER: dict[str, dict[str, dict[str, float]]] = {
     "re-implementation": {
         "LSG": {"accuracy": 0.9177, "density": 0.1000, "mutual information score": 0.1264},

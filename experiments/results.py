@@ -27,15 +27,18 @@ interval of the difference from the control over the test images, which are the 
 means Student's): a claim holds or fails where it does so at both ends, and else they cannot tell. Of so many claims a
 few in a hundred would seem to hold or fail by chance alone. Where the control's figure is 0 or less, that ours is at
 most 0.62 of it cannot be told, and fails where ours is not even lower. The paper's figures are those of ResNet20 on
-CIFAR-10, and of AlexNet for its C_IC. 0.62 and 0.37 are ratios of the paper's figures for ResNet20 (AlexNet's C_IC has
-0.56). Half a point of accuracy, a density of 0.12, 0.02 of recall, pairs above 0.1, 1.7 times the mutual information
-score and an accuracy of 0.05 without own filters are this project's choices, some stricter than the paper's figures.
-Insertion and deletion are means over the first 1,000 test images; the attacks have the short budget of
-`experiments.attacks`, which they state. Of arms with several seeds the tables give mean, standard deviation, and in
-brackets Student's 95 % interval of the difference from the control of the same seed; a claim is judged likewise, by the
-interval of what it compares (for a ratio, of ours less the ratio times the control's). Of arms with one seed they give
-the difference alone. Claims about a figure that is small by itself are judged by it, whatever the control's is: where
-that is as small, they say "yes, the control too", and tell nothing of what the gate has done."""
+CIFAR-10, and of AlexNet for its C_IC; beside them stand those of [its authors' later
+one](https://arxiv.org/abs/2007.08194) (ECCV 2020) and of [a
+re-implementation](https://github.com/NeverGiveU/NNInterpretation) of that. 0.62 and 0.37 are ratios of the paper's
+figures for ResNet20 (AlexNet's C_IC has 0.56). Half a point of accuracy, a density of 0.12, 0.02 of recall, pairs above
+0.1, 1.7 times the mutual information score and an accuracy of 0.05 without own filters are this project's choices, some
+stricter than the paper's figures. Insertion and deletion are means over the first 1,000 test images; the attacks have
+the short budget of `experiments.attacks`, which they state. Of arms with several seeds the tables give mean, standard
+deviation, and in brackets Student's 95 % interval of the difference from the control of the same seed; a claim is
+judged likewise, by the interval of what it compares (for a ratio, of ours less the ratio times the control's). Of arms
+with one seed they give the difference alone. Claims about a figure that is small by itself are judged by it, whatever
+the control's is: where that is as small, they say "yes, the control too", and tell nothing of what the gate has
+done."""
 _GLANCE = "\n![Which claims hold, of each network and each arm](verdicts.png)"
 _ONE, _SEVERAL = "one seed; intervals, if any, over the test images", "several seeds; intervals over these"
 _ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
@@ -52,8 +55,8 @@ class Options:
     """The folder that holds runs/ and gets README.md."""
     tables: tuple[str, ...] = ()
     """What has a table in ./README.md or ./results/findings.md too, between marks of that name: a run with a report
-    (cifar10-learned), a comparison (tradeoff-finetune, or in short effects-finetune), counts (ownership-cifar10) or the
-    numbers of figures/CLAIM.json (convergence)."""
+    (cifar10-learned, or in short stated-cifar10-learned), a comparison (tradeoff-finetune, or in short
+    effects-finetune), counts (ownership-cifar10) or the numbers of figures/CLAIM.json (convergence)."""
 
 
 class Results(NamedTuple):
@@ -321,9 +324,10 @@ def _settings(config: Config) -> Iterator[str]:
     """
     usual = {"digits": digits.DEFAULT, "cifar10": cifar10.DEFAULT}[config.data.dataset].settings()
     elsewhere = ("dataset", "model", "gate", "epochs", "seed", "sparsity-weight", "sparsity-target", "shared-filters")
-    for name, value in config.settings().items():
+    settings = config.settings() | {"init": config.init and config.init.name}
+    for name, value in settings.items():
         if name not in elsewhere and value != usual[name]:
-            yield f"{name} {value.name if isinstance(value, Path) else value}"
+            yield f"{name} {value}"
     if config.gate == "learned" and config.lsg.sparsity_weight == 0:
         yield "sparsity-weight 0"
 
@@ -339,9 +343,9 @@ def table(folder: Path, name: str) -> str:
             return of_arms(stored.read(file))
         if name.startswith(kind):
             raise ValueError(f"there is no comparison {name}; make one with experiments.tradeoff")
-    run = folder / "runs" / name
+    run = folder / "runs" / name.removeprefix("stated-")
     if (run / "report.json").is_file() and verdicts.has_control(report := stored.read(run / "report.json")):
-        return tables.claims_table(report)
+        return tables.claims_table(report, stated=name.startswith("stated-"))
     raise ValueError(f"{name} has no report against a control; make one with experiments.report")
 
 

@@ -7,10 +7,15 @@ import numpy as np
 from experiments import claims, markdown, verdicts
 
 
-def claims_table(report: dict[str, Any]) -> str:
-    """Returns the table of the claims that a report of a gated network against a plain one can tell of."""
+def claims_table(report: dict[str, Any], stated: bool = False) -> str:
+    """Returns the table of the claims that a report of a gated network against a plain one can tell of.
+
+    With ``stated`` it has those alone of which the paper, or a later one, states figures.
+    """
     rows = []
     for row in verdicts.rows(report):
+        if stated and not any(map(str.isdigit, row.paper)):
+            continue
         found = verdicts.found(row, report)
         values = [numbers[row.place[-1]] for numbers in found]
         cells = ["" if value is None else f"{value:.4f}" for value in values]
