@@ -34,7 +34,9 @@ class Phi(NamedTuple):
       gate: the minimiser found, f32[C, K].
       steps: how many were taken, i32[].
       residual: how far a proximal step from ``gate`` moves any entry, divided by the step size, f32[]; 0 at a
-        stationary point. The step size is the curvature's bound, below which every step lowers Phi.
+        stationary point. The step size is 1 over the curvature's bound, up to which every step lowers Phi. The search
+        stops by its own steps, of other sizes and from other points, so this may exceed its tolerance even
+        where it converged, which ``steps < max_steps`` tells.
     """
 
     value: jax.Array
@@ -72,6 +74,8 @@ def _checked(solve: Callable[..., Phi]) -> Callable[..., Phi]:
             checked(np.asarray(features), np.asarray(labels), len(bias))
         checks.finite("the classifier's kernel", kernel)
         checks.finite("the classifier's bias", bias)
+        if options.get("gate") is not None:
+            checks.finite("a gate", options["gate"])
         least, most = len(kernel), len(kernel) * len(bias)
         for name, low, high, allowed in (
             ("sparsity_weight", 0, np.finfo(np.float32).max, "a finite number of at least 0"),
@@ -111,11 +115,12 @@ def phi(
       sparsity_weight: a.
       sparsity_target: s, in the units of the L1 norm, in [K, C K].
       gate: where the search starts, f32[C, K]; all-one by default.
-      tolerance: stop where a step moves no entry by more than this times the step size.
-      max_steps: stop after this many steps in any case.
+      tolerance: stop where a step moves no entry by more than this times the step size. The step is the search's, not
+        that of ``Phi.residual``.
+      max_steps: stop after this many steps in any case; fewer were taken where the search converged.
 
-    Raises ValueError where shapes or types do not match, a feature or weight is not finite, a label is no class, or a
-    or s is out of its range.
+    Raises ValueError where shapes or types do not match, a feature, a weight or an entry of ``gate`` is not finite, a
+    label is no class, or a or s is out of its range.
     """
     if gate is not None and gate.shape != kernel.shape[::-1]:
         raise ValueError(f"the gate must be f32{list(kernel.shape[::-1])}, got {gate.dtype}{list(gate.shape)}")
@@ -228,13 +233,18 @@ def _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, steps, rate) 
 def _curvature_bound(features: jax.Array, labels: jax.Array, kernel: jax.Array) -> jax.Array:
     """Bounds the largest second derivative of the cross entropy in G; it is positive, even without any activation.
 
-    The softmax's Hessian is at most (I - 11^T / C) / 2 (Bohning, 1992), and an example moves only its class's row.
+    The softmax's Hessian is at most (I - 11^T / C) / 2 (Bohning, 1992), and an example moves only its class's row. One
+    class after another, so that a single matrix K x K is held and not C of them.
     """
     centered = kernel - kernel.mean(axis=1, keepdims=True)
-    members = jax.nn.one_hot(labels, kernel.shape[1]) / len(labels)
-    moments = jnp.einsum("nc,nk,nl->ckl", members, features, features, precision=lax.Precision.HIGHEST)
     products = jnp.matmul(centered, centered.T, precision=lax.Precision.HIGHEST)
-    largest = jnp.max(jnp.linalg.eigvalsh(moments * products / 2))
+
+    def of_row(label):
+        members = (labels == label) / len(labels)
+        moments = jnp.matmul(members * features.T, features, precision=lax.Precision.HIGHEST)
+        return jnp.linalg.eigvalsh(moments * products / 2)[-1]
+
+    largest = jnp.max(lax.map(of_row, jnp.arange(kernel.shape[1])))
     return jnp.maximum(largest, jnp.finfo(largest.dtype).eps)
 
 
