@@ -20,11 +20,13 @@ class Ownership(NamedTuple):
 
     Attributes:
       holds: bool[C, K], whether class c holds filter k (G[c, k] >= threshold).
+      alone: bool[C, K], whether class c alone holds filter k.
       monopolised: i32[C], how many filters each class holds alone.
       shared: i32[], how many filters two or more classes hold.
     """
 
     holds: jax.Array
+    alone: jax.Array
     monopolised: jax.Array
     shared: jax.Array
 
@@ -70,10 +72,12 @@ def project(gate: jax.Array) -> jax.Array:
     Returns:
       An array of the same shape and dtype: each column's largest entry is exactly 1, all entries lie in [0, 1].
 
-    Raises ValueError where the gate can be seen not to be finite, which under ``jit`` it cannot.
+    Raises ValueError where the gate is of another type, or can be seen not to be finite, which under ``jit`` it cannot.
     """
-    checks.finite("a gate", gate)
     dtype = gate.dtype
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"a gate to project must be floating-point, got {dtype}")
+    checks.finite("a gate", gate)
     gate = gate.astype(jnp.promote_types(dtype, jnp.float32))
     largest = jnp.max(gate, axis=-2, keepdims=True)
     # XLA may divide by way of a reciprocal, which overflows for tiny divisors and is flushed to zero for huge ones.
@@ -136,11 +140,10 @@ def tighten(gate: jax.Array, threshold: float) -> jax.Array:
 
     A column with exactly one entry >= ``threshold`` (h) becomes one-hot, any other column all-one.
 
-    Raises ValueError where ``threshold`` is not in (0, 1].
+    Raises ValueError as ``ownership`` does.
     """
-    holds = _holds(gate, threshold)
-    alone = jnp.sum(holds, axis=-2, keepdims=True) == 1
-    return jnp.where(alone, holds, True).astype(gate.dtype)
+    alone = ownership(gate, threshold).alone
+    return (alone | ~jnp.any(alone, axis=-2, keepdims=True)).astype(gate.dtype)
 
 
 def density(gate: jax.Array) -> jax.Array:
@@ -151,19 +154,12 @@ def density(gate: jax.Array) -> jax.Array:
 def ownership(gate: jax.Array, threshold: float) -> Ownership:
     """Tells which classes hold each filter, G[c, k] >= ``threshold``, and counts them (section 4.4).
 
-    Raises ValueError where ``threshold`` is not in (0, 1].
+    Raises ValueError where ``threshold`` is not in (0, 1], or the gate can be seen not to be finite.
     """
-    holds = _holds(gate, threshold)
-    holders = jnp.sum(holds, axis=-2, keepdims=True)
-    return Ownership(
-        holds=holds,
-        monopolised=jnp.sum(holds & (holders == 1), axis=-1),
-        shared=jnp.sum(holders > 1, axis=(-2, -1)),
-    )
-
-
-def _holds(gate: jax.Array, threshold: float) -> jax.Array:
     if not (checks.is_number(threshold) and 0 < threshold <= 1):
         raise ValueError(f"the threshold must be a number in (0, 1], got {threshold!r}")
     checks.finite("a gate", gate)
-    return gate >= threshold
+    holds = gate >= threshold
+    holders = jnp.sum(holds, axis=-2, keepdims=True)
+    alone = holds & (holders == 1)
+    return Ownership(holds, alone, monopolised=jnp.sum(alone, axis=-1), shared=jnp.sum(holders > 1, axis=(-2, -1)))

@@ -139,11 +139,6 @@ def test_projection_keeps_a_degenerate_column_and_hides_nothing_that_is_not_fini
     np.testing.assert_allclose(optax.apply_updates(gate, updates), [[1, 1, nan, nan], [0.5, 0.5, nan, nan]])
 
 
-def test_projection_needs_params():
-    with pytest.raises(ValueError, match="params"):
-        gates.projection().update(jnp.ones((2, 2)), optax.EmptyState())
-
-
 def test_fixed_is_appendix_c():
     gate = np.asarray(gates.fixed(10, 6, 4))
     assert gate.shape == (10, 64)
@@ -160,6 +155,7 @@ def test_tighten_density_and_ownership_by_hand():
     assert float(gates.density(gate)) == pytest.approx(6.1 / 8)
     owned = gates.ownership(gate, 0.5)
     np.testing.assert_array_equal(owned.holds, [[1, 1, 1, 0], [0, 1, 1, 1]])
+    np.testing.assert_array_equal(owned.alone, [[1, 0, 0, 0], [0, 0, 0, 1]])
     np.testing.assert_array_equal(owned.monopolised, [1, 1])
     assert int(owned.shared) == 2
 

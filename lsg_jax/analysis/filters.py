@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lsg_jax import gates
+from lsg_jax import checks, gates
 from lsg_jax.metrics.examples import checked, group_means
 
 
@@ -14,6 +14,8 @@ def top_images(features: np.ndarray, count: int) -> np.ndarray:
     Args:
       features: pooled features, f32[N, K].
       count: at least 1.
+
+    Raises ValueError on features of another shape, no image, or a ``count`` out of range.
     """
     features = np.asarray(features)
     if features.ndim != 2 or not len(features) or count < 1:
@@ -25,7 +27,7 @@ def spotlight(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Returns images uint8[N, H, W, channels], each left bright where a filter's feature map f[N, H', W'] is high.
 
     Maps are enlarged bilinearly and divided by the largest value of them all; where they are 0 a fifth of the light is
-    left.
+    left. Raises ValueError where the shapes do not match.
     """
     images, maps = np.asarray(images), np.asarray(maps, np.float32)
     if images.ndim != 4 or maps.ndim != 3 or len(images) != len(maps):
@@ -48,13 +50,16 @@ def evidence(features: np.ndarray, kernel: np.ndarray, gate: np.ndarray, thresho
       kernel: the classifier's, f32[K, C].
       gate: f32[C, K].
       threshold: in (0, 1].
+
+    Raises ValueError where shapes do not match, a number is not finite, or ``threshold`` is out of range.
     """
     features, kernel, gate = (np.asarray(each, np.float64) for each in (features, kernel, gate))
     if features.ndim != 1 or kernel.shape != (features.size, len(gate)) or gate.shape != kernel.T.shape:
         shapes = ", ".join(str(list(each.shape)) for each in (features, kernel, gate))
         raise ValueError(f"features, kernel and gate must be f32[K], f32[K, C] and f32[C, K], got {shapes}")
-    holds = np.asarray(gates.ownership(jnp.asarray(gate), threshold).holds)
-    alone = holds & (holds.sum(axis=0) == 1)
+    checks.finite("features", features)
+    checks.finite("the classifier's kernel", kernel)
+    alone = np.asarray(gates.ownership(jnp.asarray(gate), threshold).alone)
     owners = np.concatenate([alone, ~alone.any(axis=0, keepdims=True)])
     return (owners * features) @ kernel
 
@@ -71,7 +76,7 @@ def logit_shares(features: np.ndarray, labels: np.ndarray, kernel: np.ndarray) -
       labels: i[N].
       kernel: the classifier's, f32[K, C].
 
-    Raises ValueError where the shapes do not match or a label is no class.
+    Raises ValueError where the shapes do not match, a label is no class, or a number is not finite.
     """
     kernel = np.asarray(kernel, np.float64)
     features, labels = checked(features, labels, kernel.shape[-1])
@@ -79,6 +84,7 @@ def logit_shares(features: np.ndarray, labels: np.ndarray, kernel: np.ndarray) -
         raise ValueError(
             f"kernel must be f32[K, C] for features f32[N, K={features.shape[1]}], got {list(kernel.shape)}"
         )
+    checks.finite("the classifier's kernel", kernel)
     of_class = labels == np.arange(kernel.shape[1])[:, None]
     contributions = group_means(features, of_class).T * kernel
     total = np.abs(contributions).sum(axis=0)
