@@ -4,6 +4,7 @@ Under ``jit`` shapes and types can be seen and values cannot: there a label that
 goes through.
 """
 
+from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
 
@@ -46,6 +47,12 @@ def classified(logits: jax.Array, labels: jax.Array) -> None:
             f"logits must be f32[B, C] and labels i32[B], got {list(np.shape(logits))} and {list(np.shape(labels))}"
         )
     class_labels(labels, np.shape(logits)[1])
+
+
+def known(kind: str, name: Any, names: Collection[str]) -> None:
+    """Raises ValueError where ``name`` is none of ``names``."""
+    if name not in names:
+        raise ValueError(f"unknown {kind} {name!r}; choose one of: {', '.join(names)}")
 
 
 def finite(name: str, array: Any) -> None:

@@ -4,14 +4,21 @@ import math
 
 import optax
 
+from lsg_jax import checks
+
 SCHEDULES = ("cosine", "step")
+SCHEMES = ("alternate", "joint")
 
 # A gate is sparse after log(1 / first difference) / (epsilon lambda a) LSG steps; docs/choosing-a-and-s.md.
 SPARSITY_EFOLDS = 20.0
 
 
 def path(epoch: int, *, gate: str, scheme: str, period: int, phase: int) -> str:
-    """Returns 'std', 'lsg' or 'joint' for an epoch (Algorithm 1 line 3: 'lsg' where epoch % 3 == 1)."""
+    """Returns 'std', 'lsg' or 'joint' for an epoch (Algorithm 1 line 3: 'lsg' where epoch % 3 == 1).
+
+    Raises ValueError on an unknown scheme.
+    """
+    checks.known("scheme", scheme, SCHEMES)
     if gate == "none":
         return "std"
     if scheme == "joint":
@@ -20,7 +27,8 @@ def path(epoch: int, *, gate: str, scheme: str, period: int, phase: int) -> str:
 
 
 def gated_epochs(epochs: int, *, gate: str, scheme: str, period: int, phase: int) -> int:
-    """Returns how many of ``epochs`` have another path than 'std'."""
+    """Returns how many of ``epochs`` have another path than 'std'. Raises ValueError on an unknown scheme."""
+    checks.known("scheme", scheme, SCHEMES)
     if gate == "none":
         return 0
     return epochs if scheme == "joint" else len(range(phase, epochs, period))
@@ -43,7 +51,10 @@ def learning_rate(name: str, peak: float, total_steps: int) -> optax.Schedule:
     'step' divides ``peak`` by 10 at 50 % and at 75 % of the steps, 'cosine' is a one-cycle: linear warm-up over the
     first 15 %, then a cosine to a hundredth of ``peak``. Not to 0: the last plain epoch has to undo what the gated one
     before it did to the STD path.
+
+    Raises ValueError on any other name.
     """
+    checks.known("schedule", name, SCHEDULES)
     if name == "step":
         return optax.piecewise_constant_schedule(peak, {total_steps // 2: 0.1, total_steps * 3 // 4: 0.1})
     warmup = max(1, round(0.15 * total_steps))
