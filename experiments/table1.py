@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from experiments import claims, paper
 from experiments.claims import Claim, Picture
 from experiments.network import Network
-from lsg_jax import gates, losses, metrics, plots
+from lsg_jax import gates, metrics, plots
 
 
 def measure(networks: list[Network]) -> Claim:
@@ -18,7 +18,7 @@ def measure(networks: list[Network]) -> Claim:
     columns = {network.name: numbers(network, networks[0]) for network in networks}
     if len(networks) > 1:
         columns[networks[0].name] |= {
-            claims.less(name): claims.over_images(*map(by_image, networks))
+            claims.less(name): claims.over_images(*(by_image(each.logits, each.labels) for each in networks))
             for name, by_image in (("accuracy", _correct), ("cross entropy", _cross_entropies))
         }
     titled = {f"{network.name}: the gate solved for Phi": np.asarray(network.solved.gate) for network in networks}
@@ -50,10 +50,10 @@ def numbers(network: Network, trained: Network) -> dict[str, Any]:
     kernel, bias = network.linear
     gated = (network.features * network.gate[network.labels]) @ kernel + bias
     return {
-        "accuracy": float(np.mean(_correct(network))),
-        "cross entropy": float(_cross_entropies(network).mean()),
-        "accuracy, LSG path": float(np.mean(gated.argmax(1) == network.labels)),
-        "cross entropy, LSG path": _cross_entropy(gated, network.labels),
+        "accuracy": float(_correct(network.logits, network.labels).mean()),
+        "cross entropy": float(_cross_entropies(network.logits, network.labels).mean()),
+        "accuracy, LSG path": float(_correct(gated, network.labels).mean()),
+        "cross entropy, LSG path": float(_cross_entropies(gated, network.labels).mean()),
         "L1 norm": float(gates.density(jnp.asarray(network.gate))),
         "Phi": _described(network.solved),
         "Phi by start": {start: float(found.value) for start, found in network.stationary.items()},
@@ -61,16 +61,12 @@ def numbers(network: Network, trained: Network) -> dict[str, Any]:
     }
 
 
-def _correct(network: Network) -> np.ndarray:
-    return np.asarray(network.logits.argmax(1) == network.labels)
+def _correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.asarray(logits.argmax(1) == labels)
 
 
-def _cross_entropies(network: Network) -> np.ndarray:
-    return -log_softmax(network.logits.astype(np.float64), axis=1)[np.arange(len(network.labels)), network.labels]
-
-
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float(losses.cross_entropy(jnp.asarray(logits), jnp.asarray(labels)))
+def _cross_entropies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
 
 
 def _described(phi: metrics.Phi) -> dict[str, Any]:
