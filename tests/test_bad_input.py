@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import lsg_jax
-from lsg_jax import data, gates, losses, metrics, models
+from lsg_jax import data, gates, losses, metrics, models, schedule
 from lsg_jax.analysis import (
     attacks,
     classifier,
@@ -195,9 +195,11 @@ def solve(features=FEATURES, labels=LABELS, kernel=KERNEL, **options):
 
 
 def attack(**options):
-    import jax
-
     return attacks.one_pixel(uniform, IMAGES, LABELS, jax.random.key(0), **options)
+
+
+def masked(place, value):
+    return masking.mask_classes(*changed(CLASSIFIED, place, value), [0], 0.5)
 
 
 FUNCTIONS = {
@@ -206,6 +208,10 @@ FUNCTIONS = {
     "gates.rows: label": (lambda: gates.rows(jnp.asarray(GATE), jnp.array([0, 7])), r"in \[0, 2\], got 0 to 7"),
     "gates.rows: float labels": (lambda: gates.rows(jnp.asarray(GATE), jnp.zeros(2)), "whole numbers, got float32"),
     "gates.project: nan": (lambda: gates.project(jnp.asarray(GATE * np.nan)), "a gate must be finite, got nan"),
+    "gates.project: whole numbers": (
+        lambda: gates.project(jnp.ones((3, 4), int)),
+        "a gate to project must be floating-point, got int",
+    ),
     "gates.tighten: inf": (lambda: gates.tighten(jnp.asarray(GATE) + jnp.inf, 0.5), "a gate must be finite, got inf"),
     "losses.cross_entropy: label": (lambda: losses.cross_entropy(jnp.ones((2, 3)), jnp.array([0, 7])), "got 0 to 7"),
     "losses.cross_entropy: shapes": (
@@ -224,6 +230,18 @@ FUNCTIONS = {
         r"--phase must be a whole number in \[0, 2\], got 0.5",
     ),
     "load_run: nothing": (lambda: lsg_jax.load_run(None), "a path is needed, got None"),
+    "schedule.path: scheme": (
+        lambda: schedule.path(0, gate="learned", scheme="Joint", period=3, phase=1),
+        "unknown scheme 'Joint'; choose one of: alternate, joint",
+    ),
+    "schedule.gated_epochs: scheme": (
+        lambda: schedule.gated_epochs(9, gate="none", scheme="both", period=3, phase=1),
+        "unknown scheme 'both'",
+    ),
+    "schedule.learning_rate: name": (
+        lambda: schedule.learning_rate("linear", 0.1, 100),
+        "unknown schedule 'linear'; choose one of: cosine, step",
+    ),
     "import_torch: std": (
         lambda: lsg_jax.import_torch("w.th", std=(1.0, 0.0, 1.0)),
         "std must be 3 finite numbers above 0",
@@ -235,7 +253,7 @@ FUNCTIONS = {
         "at least 0, got -0.5",
     ),
     "spotlight: maps": (lambda: filters.spotlight(IMAGES, MAPS[:2]), r"\(6, 8, 8, 3\), \(2, 8, 8\)"),
-    "related_filters: class": (lambda: masking.related_filters(GATE, [-1], 0.5), r"0 to 2, got \[-1\]"),
+    "spotlight: one map": (lambda: filters.spotlight(IMAGES, MAPS[0]), r"images must be .* \(8, 8\)"),
     "paired_interval: shapes": (
         lambda: comparison.paired_interval(np.ones(2, bool), np.ones(3, bool)),
         r"\(2,\) and \(3,\)",
@@ -278,6 +296,7 @@ FUNCTIONS = {
     "phi: negative label": (lambda: solve(labels=LABELS - 1), "got -1 to 1"),
     "load_run: user": (lambda: lsg_jax.load_run("~nosuchuser/run"), "no home folder of that name"),
     "phi: gate": (lambda: solve(gate=jnp.ones((1, 4))), r"must be f32\[3, 4\], got float32\[1, 4\]"),
+    "phi: gate is nan": (lambda: solve(gate=jnp.asarray(GATE * np.nan)), "a gate must be finite, got nan"),
     "phi: no image": (lambda: solve(FEATURES[:0], LABELS[:0]), "N > 0"),
     "phi: float labels": (lambda: solve(labels=LABELS + 0.5), r"float64\[6\]"),
     "mutual information: one image": (
@@ -285,12 +304,47 @@ FUNCTIONS = {
         "at least 2 images",
     ),
     "mutual information: nan": (lambda: metrics.mutual_information_score(FEATURES * np.nan, LABELS), "finite"),
+    "mutual information: shape": (
+        lambda: metrics.mutual_information(FEATURES[:, 0], LABELS),
+        r"got \[6\] and int64\[6\]",
+    ),
+    "mutual information: labels": (
+        lambda: metrics.mutual_information(FEATURES, LABELS[:2]),
+        r"got \[6, 4\] and int64\[2\]",
+    ),
     "mutual information: float labels": (lambda: metrics.mutual_information_score(FEATURES, LABELS + 0.5), "float64"),
     "mutual information: neighbours": (lambda: metrics.mutual_information_score(FEATURES, LABELS, 0), "got 6 and 0"),
-    "filter_correlation: shape": (lambda: metrics.filter_correlation(np.ones((3, 3))), r"\[3, 3\]"),
+    "filter_correlation: shape": (
+        lambda: metrics.filter_correlation(np.ones((3, 3, 4))),
+        r"\[h, w, I, K\], got shape \[3, 3, 4\]",
+    ),
+    "filter_correlation: nan": (
+        lambda: metrics.filter_correlation(np.full((3, 3, 2, 4), np.nan)),
+        "a convolution's kernel must be finite, got nan",
+    ),
     "inter_class_correlation: filters": (
         lambda: metrics.inter_class_correlation(np.eye(4), FEATURES, LABELS, 5),
         r"\[1, 4\], got 5",
+    ),
+    "inter_class_correlation: no filter": (
+        lambda: metrics.inter_class_correlation(np.eye(4), FEATURES, LABELS, 0),
+        r"\[1, 4\], got 0",
+    ),
+    "inter_class_correlation: negative label": (
+        lambda: metrics.inter_class_correlation(np.eye(4), FEATURES, LABELS - 1, 1),
+        "at least 0, got -1",
+    ),
+    "inter_class_correlation: float labels": (
+        lambda: metrics.inter_class_correlation(np.eye(4), FEATURES, LABELS + 0.5, 1),
+        "float64",
+    ),
+    "inter_class_correlation: labels": (
+        lambda: metrics.inter_class_correlation(np.eye(4), FEATURES, LABELS[:1], 1),
+        r"\[6, 4\] and int64\[1\]",
+    ),
+    "inter_class_correlation: no image": (
+        lambda: metrics.inter_class_correlation(np.eye(4), FEATURES[:0], LABELS[:0], 1),
+        r"\[0, 4\] and int64\[0\]",
     ),
     "inter_class_correlation: shape": (
         lambda: metrics.inter_class_correlation(np.eye(3), FEATURES, LABELS, 1),
@@ -300,29 +354,73 @@ FUNCTIONS = {
         lambda: metrics.inter_class_correlation(np.eye(4), FEATURES, 0 * LABELS, 1),
         "at least 2 classes",
     ),
-    "mask_classes: threshold": (lambda: masking.mask_classes(*CLASSIFIED, [0], 1.0), "got 1.0"),
-    "mask_classes: class": (lambda: masking.mask_classes(*CLASSIFIED, [3], 0.5), r"got \[3\]"),
-    "mask_classes: no class": (lambda: masking.mask_classes(*CLASSIFIED, [], 0.5), r"got \[\]"),
-    "mask_classes: label": (lambda: masking.mask_classes(*changed(CLASSIFIED, 1, LABELS + 1), [0], 0.5), "got 1 to 3"),
-    "mask_classes: gate": (lambda: masking.mask_classes(*changed(CLASSIFIED, 4, GATE.T), [0], 0.5), r"\[4, 3\]"),
-    "mask_classes: nan": (lambda: masking.mask_classes(*changed(CLASSIFIED, 0, FEATURES * np.nan), [0], 0.5), "finite"),
+    "related_filters: class": (lambda: masking.related_filters(GATE, [3], 0.5), r"one or more of 0 to 2, got \[3\]"),
+    "related_filters: negative class": (lambda: masking.related_filters(GATE, [-1, 0], 0.5), r"got \[-1, 0\]"),
+    "related_filters: threshold": (lambda: masking.related_filters(GATE, [0], 1.0), r"\[0, 1\), got 1.0"),
+    "related_filters: negative threshold": (lambda: masking.related_filters(GATE, [0], -0.1), "got -0.1"),
+    "related_filters: nan": (
+        lambda: masking.related_filters(GATE * np.nan, [0], 0.5),
+        "a gate must be finite, got nan",
+    ),
+    "mask_classes: no class": (lambda: masking.mask_classes(*CLASSIFIED, [], 0.5), r"one or more of 0 to 2, got \[\]"),
+    "mask_classes: label": (lambda: masked(1, LABELS + 1), r"\[0, 2\], got 1 to 3"),
+    "mask_classes: kernel": (lambda: masked(2, KERNEL.T), r"K=4.*\[3, 4\]"),
+    "mask_classes: bias": (lambda: masked(3, BIAS[None]), r"K=4.*\[1, 3\]"),
+    "mask_classes: gate": (lambda: masked(4, GATE.T), r"K=4.*\[4, 3\]"),
+    "mask_classes: nan": (lambda: masked(0, FEATURES * np.nan), "features must be finite, got nan"),
+    "mask_classes: kernel is nan": (
+        lambda: masked(2, KERNEL * np.nan),
+        "the classifier's kernel must be finite, got nan",
+    ),
+    "mask_classes: bias is inf": (lambda: masked(3, BIAS + np.inf), "the classifier's bias must be finite, got inf"),
+    "mask_classes: gate is nan": (lambda: masked(4, GATE * np.nan), "a gate must be finite, got nan"),
     "specificity: labels": (
         lambda: specificity.specificity(*changed(CLASSIFIED, 1, LABELS.astype(float)), 0.5),
         "float64",
     ),
     "specificity: threshold": (lambda: specificity.specificity(*CLASSIFIED, 0.0), "got 0.0"),
+    "specificity: large threshold": (lambda: specificity.specificity(*CLASSIFIED, 1.5), r"\(0, 1\], got 1.5"),
     "similarities: gate": (lambda: similarity.similarities(FEATURES, LABELS, LABELS, GATE.T), r"\[4, 3\]"),
     "similarities: predicted": (lambda: similarity.similarities(FEATURES, LABELS, LABELS[:2], GATE), r"\[2\]"),
+    "similarities: label": (lambda: similarity.similarities(FEATURES, LABELS + 1, LABELS, GATE), "got 1 to 3"),
+    "similarities: gate is nan": (
+        lambda: similarity.similarities(FEATURES, LABELS, LABELS, GATE * np.nan),
+        "a gate must be finite, got nan",
+    ),
     "confused_pairs: class": (lambda: similarity.confused_pairs(LABELS, LABELS, 2), r"\[0, 1\]"),
+    "confused_pairs: negative class": (lambda: similarity.confused_pairs(LABELS, LABELS - 1, 3), r"\[0, 2\].*\[-1, 0"),
+    "confused_pairs: shapes": (lambda: similarity.confused_pairs(LABELS, LABELS[:1], 3), r"\[6\] and \[1\]"),
     "cluster: gate": (lambda: clustering.cluster(FEATURES, LABELS, GATE.T), r"\[4, 3\]"),
+    "cluster: one class": (lambda: clustering.cluster(FEATURES, 0 * LABELS, GATE[:1]), r"\[2, N=6\], got \[1, 4\]"),
+    "cluster: few images": (lambda: clustering.cluster(FEATURES[:2], LABELS[:2], GATE), r"\[2, N=2\], got \[3, 4\]"),
+    "cluster: gate is nan": (lambda: clustering.cluster(FEATURES, LABELS, GATE * np.nan), "a gate must be finite"),
     "class_order: shape": (lambda: correlation.class_order(np.ones(3)), r"\[3\]"),
+    "owners: nan": (lambda: correlation.owners(GATE * np.nan), "a gate must be finite, got nan"),
     "ratio_above: empty": (lambda: correlation.ratio_above(np.ones((0, 0)), np.ones(1)), "no elements"),
     "ownership: one gate": (lambda: ownership.ownership_statistics(GATE[None], [0.5]), r"\[1, 3, 4\]"),
+    "ownership: a gate alone": (lambda: ownership.ownership_statistics(GATE, [0.5]), r"got shape \[3, 4\]"),
+    "ownership: threshold": (
+        lambda: ownership.ownership_statistics(np.stack([GATE] * 2), [0.5, 1.5]),
+        r"\(0, 1\], got 1.5",
+    ),
     "ownership: thresholds": (lambda: ownership.ownership_statistics(np.stack([GATE] * 2), []), "0 thresholds"),
     "convergence: shape": (lambda: convergence.convergence(np.ones((1, 2)), 0.5), r"\[\[1.0, 1.0\]\]"),
     "interval: nan": (lambda: comparison.interval(np.array([1.0, np.nan])), "nan"),
     "compare: seed": (lambda: comparison.compare({1: {"x": 1.0}}, {0: {"x": 1.0}}), "no seed 1"),
     "mass_area: mass": (lambda: localization.mass_area(MAPS, 0.0), "got 0.0"),
+    "mass_area: large mass": (lambda: localization.mass_area(MAPS, 1.1), r"\(0, 1\], got 1.1"),
+    "deletion_insertion: images": (
+        lambda: localization.deletion_insertion(uniform, IMAGES / 255, MAPS, LABELS, fill=(0, 0, 0)),
+        "must be uint8.*, got float64",
+    ),
+    "deletion_insertion: no step": (
+        lambda: localization.deletion_insertion(uniform, IMAGES, MAPS, LABELS, fill=(0, 0, 0), steps=0),
+        r"\[1, 64\] .* got 0",
+    ),
+    "deletion_insertion: steps": (
+        lambda: localization.deletion_insertion(uniform, IMAGES, MAPS, LABELS, fill=(0, 0, 0), steps=65),
+        r"\[1, 64\] .* got 65",
+    ),
     "deletion_insertion: maps": (
         lambda: localization.deletion_insertion(uniform, IMAGES, MAPS[:, :4], LABELS, fill=(0, 0, 0)),
         r"\(6, 4, 8\)",
@@ -361,9 +459,21 @@ FUNCTIONS = {
     "one_pixel: generations": (lambda: attack(generations=-1), "-1"),
     "share_interval: none": (lambda: comparison.share_interval(np.zeros(0, bool)), r"\(0,\)"),
     "correct: shapes": (lambda: classifier.correct(LABELS, np.ones((5, 3))), r"\(5, 3\)"),
-    "top_images: count": (lambda: filters.top_images(FEATURES, 0), "0"),
+    "top_images: count": (lambda: filters.top_images(FEATURES, 0), r"count at least 1, got \(6, 4\), 0"),
+    "top_images: negative count": (lambda: filters.top_images(FEATURES, -1), "-1"),
     "evidence: gate": (lambda: filters.evidence(FEATURES[0], KERNEL, GATE.T, 0.5), r"\[4, 3\]"),
+    "evidence: features": (lambda: filters.evidence(FEATURES, KERNEL, GATE, 0.5), r"got \[6, 4\], \[4, 3\], \[3, 4\]"),
+    "evidence: nan": (lambda: filters.evidence(FEATURES[0] * np.nan, KERNEL, GATE, 0.5), "features must be finite"),
+    "evidence: kernel is nan": (
+        lambda: filters.evidence(FEATURES[0], KERNEL * np.nan, GATE, 0.5),
+        "the classifier's kernel must be finite, got nan",
+    ),
     "logit_shares: label": (lambda: filters.logit_shares(FEATURES, LABELS + 1, KERNEL), "1 to 3"),
+    "logit_shares: kernel": (lambda: filters.logit_shares(FEATURES, LABELS, KERNEL[:3]), r"K=4\], got \[3, 3\]"),
+    "logit_shares: nan": (
+        lambda: filters.logit_shares(FEATURES, LABELS, KERNEL * np.nan),
+        "the classifier's kernel must be finite, got nan",
+    ),
 }
 
 

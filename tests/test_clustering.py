@@ -82,12 +82,3 @@ def test_more_starts_find_tighter_clusters():
         return sum(min(sum((a - center) ** 2) for center in centers) for a in features)
 
     assert inertia(30) < inertia(1)
-
-
-@pytest.mark.parametrize(
-    ("count", "shape", "message"),
-    [(5, (2, 4), r"\[C, 3\].*\[2, 4\]"), (5, (1, 3), r"\[2, N=5\].*\[1, 3\]"), (3, (4, 3), r"\[2, N=3\].*\[4, 3\]")],
-)
-def test_bad_arguments_are_named(count, shape, message):
-    with pytest.raises(ValueError, match=message):
-        cluster(np.ones((count, 3)), np.zeros(count, int), np.ones(shape))

@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from lsg_jax import gates, metrics
 from lsg_jax.analysis import correlation
@@ -68,10 +67,3 @@ def test_ratio_above_equals_a_loop():
     expected = [sum(float(value) > s for row in matrix for value in row) / 144 for s in thresholds]
     np.testing.assert_allclose(correlation.ratio_above(matrix, thresholds), expected)
     assert expected[0] > expected[8] > expected[14] == 1 / 12
-
-
-def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"\[C, K\].*\[3\]"):
-        correlation.class_order(np.ones(3))
-    with pytest.raises(ValueError, match="no elements"):
-        correlation.ratio_above(np.zeros((0, 0)), np.array([0.5]))

@@ -70,26 +70,3 @@ def test_inter_class_correlation_by_hand():
     # Two a class: {0, 1}, {2, 3} and {3, 0}; filters 3 and 0 meet themselves.
     pairs = (0.25 + 0 + 0 + 0.125) + (0 + 1 + 0.125 + 0.5) + (0 + 0.25 + 1 + 0)
     assert metrics.inter_class_correlation(correlation, features, labels, 2) == pytest.approx(2 * pairs / (6 * 4))
-
-
-def test_filter_correlation_needs_a_kernel():
-    with pytest.raises(ValueError, match=r"\[h, w, I, K\].*\[3, 3, 4\]"):
-        metrics.filter_correlation(np.zeros((3, 3, 4)))
-
-
-@pytest.mark.parametrize(
-    ("size", "shape", "labels", "filters_per_class", "message"),
-    [
-        (3, (2, 4), [0, 1], 1, r"\[4, 4\].*\[3, 3\]"),
-        (4, (2, 4), [1, 1], 1, "2 classes.* 1"),
-        (4, (2, 4), [0, 1], 5, r"\[1, 4\].*5"),
-        (4, (2, 4), [0, 1], 0, r"\[1, 4\].*0"),
-        (4, (2, 4), [0, -1], 1, "least 0.*-1"),
-        (4, (2, 4), [0, 1.0], 1, "float64"),
-        (4, (2, 4), [0], 1, r"\[2, 4\].*\[1\]"),
-        (4, (0, 4), np.zeros(0, int), 1, r"\[0, 4\].*\[0\]"),
-    ],
-)
-def test_bad_arguments_are_named(size, shape, labels, filters_per_class, message):
-    with pytest.raises(ValueError, match=message):
-        metrics.inter_class_correlation(np.eye(size), np.ones(shape), np.array(labels), filters_per_class)

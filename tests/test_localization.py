@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from scipy.special import softmax
 
 from lsg_jax import models, plots
@@ -65,9 +64,6 @@ def test_mass_area_counts_the_fewest_pixels():
     np.testing.assert_allclose(localization.mass_area(maps), [0.9, 0.1, 0.2, np.nan])
     np.testing.assert_allclose(localization.mass_area(maps, 0.91)[:3], [1.0, 0.1, 0.3])
     np.testing.assert_allclose(localization.mass_area(maps, 0.5)[:3], [0.5, 0.1, 0.1])
-    for mass in (0.0, 1.1):
-        with pytest.raises(ValueError, match=str(mass)):
-            localization.mass_area(maps, mass)
 
 
 WEIGHTS = np.random.default_rng(3).normal(size=(4 * 5 * 2, 3))
@@ -105,19 +101,6 @@ def test_deletion_and_insertion_follow_the_order_of_the_map():
         heights = (curve[:, :-1] + curve[:, 1:]) / 2
         expected = sum((counts[step + 1] - counts[step]) / 20 * heights[:, step] for step in range(8))
         np.testing.assert_allclose(area, expected, atol=1e-5)
-
-
-def test_deletion_and_insertion_refuse_what_does_not_fit():
-    images, maps, classes = np.zeros((2, 4, 5, 2), np.uint8), np.zeros((2, 4, 5)), np.zeros(2, int)
-    for steps in (0, 21):
-        with pytest.raises(ValueError, match=rf"\[1, 20\].*{steps}"):
-            localization.deletion_insertion(toy, images, maps, classes, fill=(0.0, 0.0), steps=steps)
-    with pytest.raises(ValueError, match="have 2 values"):
-        localization.deletion_insertion(toy, images, maps, classes, fill=(0.0,))
-    with pytest.raises(ValueError, match="must be uint8"):
-        localization.deletion_insertion(toy, images / 255, maps, classes, fill=(0.0, 0.0))
-    with pytest.raises(ValueError, match="must be uint8"):
-        localization.deletion_insertion(toy, images, maps[:, :3], classes, fill=(0.0, 0.0))
 
 
 def test_median_examples_are_right_for_all_and_typical():

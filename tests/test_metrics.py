@@ -157,17 +157,3 @@ def test_mutual_information_of_rare_classes_and_dead_filters():
         expected = brute_force_information(features[:, filter_index], labels == label)
         assert found[filter_index, label] == pytest.approx(expected, abs=1e-9)
     assert np.isfinite(found).all()
-
-
-@pytest.mark.parametrize(
-    ("shape", "count", "neighbors", "said"),
-    [
-        ((5,), 5, 3, r"got \[5\] and int64\[5\]"),
-        ((5, 2), 4, 3, r"got \[5, 2\] and int64\[4\]"),
-        ((1, 2), 1, 3, "at least 2 images and 1 neighbour are needed, got 1 and 3"),
-        ((5, 2), 5, 0, "got 5 and 0"),
-    ],
-)
-def test_mutual_information_refuses_other_shapes(shape, count, neighbors, said):
-    with pytest.raises(ValueError, match=said):
-        metrics.mutual_information(np.zeros(shape), np.zeros(count, int), neighbors)

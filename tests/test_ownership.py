@@ -45,17 +45,3 @@ def test_statistics_of_the_papers_fixed_gate():
     np.testing.assert_allclose(found.monopolised_std, [[np.sqrt(0.5)] * 10])
     np.testing.assert_allclose(found.shared_mean, [9])
     np.testing.assert_allclose(found.shared_std, [np.sqrt(50)])
-
-
-@pytest.mark.parametrize(
-    ("shape", "thresholds", "message"),
-    [
-        ((3, 4), [0.5], r"\[3, 4\]"),
-        ((1, 3, 4), [0.5], r"\[1, 3, 4\]"),
-        ((2, 3, 4), [], "0 thresholds"),
-        ((2, 3, 4), [0.5, 1.5], r"\(0, 1\], got 1.5"),
-    ],
-)
-def test_bad_arguments_are_named(shape, thresholds, message):
-    with pytest.raises(ValueError, match=message):
-        ownership_statistics(np.ones(shape, np.float32), thresholds)

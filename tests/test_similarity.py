@@ -85,18 +85,3 @@ def test_confused_pairs_equal_a_count():
     assert (np.diff(found.images) <= 0).all()
     for pair, images in zip(found.classes.tolist(), found.images, strict=True):
         assert images == expected[tuple(pair)]
-
-
-def test_bad_arguments_are_named():
-    features, labels, gate = np.ones((2, 3)), np.array([0, 1]), np.ones((2, 3))
-    with pytest.raises(ValueError, match=r"\[C, 3\].*\[2, 4\]"):
-        similarity.similarities(features, labels, labels, np.ones((2, 4)))
-    with pytest.raises(ValueError, match=r"i\[2\].*\[3\]"):
-        similarity.similarities(features, labels, np.zeros(3, int), gate)
-    with pytest.raises(ValueError, match=r"\[0, 1\], got 0 to 2"):
-        similarity.similarities(features, np.array([0, 2]), labels, gate)
-    with pytest.raises(ValueError, match="at least 0, got -1"):
-        similarity.dominance(Similarity(np.array([[1.0, -1.0], [0.0, 1.0]]), np.ones(2, int)))
-    for bad in (np.array([0, 2]), np.array([-1, 0]), np.array([0])):
-        with pytest.raises(ValueError, match=r"\[0, 1\], got shapes"):
-            similarity.confused_pairs(labels, bad, 2)

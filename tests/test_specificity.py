@@ -44,12 +44,3 @@ def test_a_block_shaped_classifier_needs_its_own_filters_alone():
     features = 0.5 + gate[labels]
     found = specificity(features, labels, gate.T, np.zeros(4), gate, 1.0)
     assert found == (1, 1, 0)
-
-
-def test_bad_arguments_are_named():
-    arguments = np.ones((2, 3)), np.array([0, 1]), np.ones((3, 2)), np.ones(2), np.ones((2, 3))
-    for threshold in (0.0, 1.5):
-        with pytest.raises(ValueError, match=rf"\(0, 1\], got {threshold}"):
-            specificity(*arguments, threshold)
-    with pytest.raises(ValueError, match=r"K=3.*\[3, 2\]"):
-        specificity(*arguments[:4], np.ones((3, 2)), 0.5)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
+from lsg_jax import checks
 from lsg_jax.metrics.examples import checked
 
 
@@ -31,7 +32,10 @@ class Classifier(NamedTuple):
 def check(
     features: np.ndarray, labels: np.ndarray, kernel: np.ndarray, bias: np.ndarray, gate: np.ndarray
 ) -> Classifier:
-    """Returns the arrays in float64, or raises ValueError where their shapes do not match or a label is no class."""
+    """Returns the arrays in float64.
+
+    Raises ValueError where their shapes do not match, a label is no class, or a number is not finite.
+    """
     kernel, bias, gate = (np.asarray(each, np.float64) for each in (kernel, bias, gate))
     features, labels = checked(features, labels, bias.size)
     num_filters, num_classes = features.shape[1], bias.size
@@ -41,6 +45,8 @@ def check(
             f"kernel, bias and gate must be f32[K, C], f32[C] and f32[C, K] for features f32[N, K={num_filters}], "
             f"got {', '.join(str(list(shape)) for shape in shapes)}"
         )
+    for name, array in (("the classifier's kernel", kernel), ("the classifier's bias", bias), ("a gate", gate)):
+        checks.finite(name, array)
     return Classifier(features, labels, kernel, bias, gate)
 
 

@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, confusion_matrix
 from threadpoolctl import threadpool_limits
 
+from lsg_jax import checks
 from lsg_jax.metrics.examples import checked
 
 
@@ -43,7 +44,8 @@ def cluster(
       repeats: k-means starts so many times (k-means++) and the best result is kept.
       seed: of the starts.
 
-    Raises ValueError where shapes do not match, a label is no class, or there are fewer images than classes.
+    Raises ValueError where shapes do not match, a label is no class, a feature or an entry of the gate is not finite,
+    or there are fewer images than classes.
     """
     gate = np.asarray(gate, np.float64)
     features, labels = checked(features, labels, len(gate))
@@ -51,6 +53,7 @@ def cluster(
         raise ValueError(
             f"the gate must be f32[C, {features.shape[1]}] with C in [2, N={len(features)}], got {list(gate.shape)}"
         )
+    checks.finite("a gate", gate)
     num_classes = len(gate)
     with threadpool_limits(1):  # several gain little, and where a core is busy they wait for one another in a spin
         found = KMeans(num_classes, n_init=repeats, random_state=seed).fit(features)

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lsg_jax import checks
+
 
 class ClassOrder(NamedTuple):
     """The filters in the order of the classes that own them.
@@ -35,23 +37,24 @@ def owners(gate: np.ndarray) -> np.ndarray:
 
     A class owns a filter where it alone has the column's largest entry, so a filter that all classes share equally
     belongs to no single one. ``gates.tighten`` before it makes that of every filter with other entries above a
-    threshold too. Raises ValueError where it is no matrix.
+    threshold too. Raises ValueError where it is no matrix, or an entry is not finite.
     """
     gate = np.asarray(gate)
     if gate.ndim != 2 or not gate.size:
         raise ValueError(f"a gate must be f32[C, K], got shape {list(gate.shape)}")
+    checks.finite("a gate", gate)
     largest = gate == gate.max(axis=0)
     return np.where(largest.sum(axis=0) == 1, largest.argmax(axis=0), len(gate))
 
 
 def class_order(gate: np.ndarray) -> ClassOrder:
-    """Orders the filters of a gate f32[C, K] by their ``owners``."""
+    """Orders the filters of a gate f32[C, K] by their ``owners``, and raises as that does."""
     owned = owners(gate)
     return ClassOrder(np.argsort(owned, kind="stable"), np.bincount(owned, minlength=len(gate) + 1))
 
 
 def pairs(gate: np.ndarray) -> Pairs:
-    """Tells the pairs of filters of a gate f32[C, K] apart by their ``owners``."""
+    """Tells the pairs of filters of a gate f32[C, K] apart by their ``owners``, and raises as that does."""
     owned = owners(gate)
     alike, single = owned[:, None] == owned, owned < len(gate)
     counted = single[:, None] & single & ~np.eye(len(owned), dtype=bool)
@@ -62,7 +65,8 @@ def ratio_above(correlation: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Returns the share of the elements of f[K, K] greater than each of f[T] thresholds, f64[T] (Figure 7 e).
 
     All K^2 elements count, as in the paper ("ratio of elements in the correlation matrix"): the diagonal too, which
-    adds up to 1 / K below the threshold 1, and each pair of filters twice.
+    adds up to 1 / K below the threshold 1, and each pair of filters twice. Raises ValueError where the matrix
+    has no elements.
     """
     elements = np.sort(np.asarray(correlation), axis=None)
     if not elements.size:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
+from lsg_jax import checks
 from lsg_jax.analysis.classifier import check, predict
 
 
@@ -45,12 +46,16 @@ def related_filters(gate: np.ndarray, classes: Sequence[int], threshold: float) 
       gate: f32[C, K].
       classes: one class or more, each in [0, C).
       threshold: in [0, 1).
+
+    Raises ValueError where a class or ``threshold`` is out of its range, no class is named, or an entry of the gate is
+    not finite.
     """
     gate, chosen = np.asarray(gate, np.float32), np.asarray(classes, np.int64)
     if not 0 <= threshold < 1:
         raise ValueError(f"the threshold must lie in [0, 1), got {threshold}")
     if not chosen.size or chosen.min() < 0 or chosen.max() >= len(gate):
         raise ValueError(f"classes must be one or more of 0 to {len(gate) - 1}, got {list(classes)}")
+    checks.finite("a gate", gate)
     return np.any(gate[chosen] > threshold, axis=0)
 
 
@@ -75,6 +80,9 @@ def mask_classes(
       gate: f32[C, K]; for a network trained without one, that of ``metrics.phi``.
       classes: whose filters are removed, see ``related_filters``.
       threshold: in [0, 1).
+
+    Raises ValueError where shapes do not match, a label is no class, or a number is not finite, and as
+    ``related_filters`` does.
     """
     features, labels, kernel, bias, gate = check(features, labels, kernel, bias, gate)
     removed = related_filters(gate, classes, threshold)

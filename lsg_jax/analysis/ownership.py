@@ -37,6 +37,8 @@ def ownership_statistics(stack: np.ndarray, thresholds: Sequence[float]) -> Owne
     Args:
       stack: gates of M models, at least 2, f32[M, C, K].
       thresholds: T of them, each in (0, 1].
+
+    Raises ValueError on fewer than 2 gates, no threshold, one out of range, or an entry that is not finite.
     """
     stack = np.asarray(stack)
     if stack.ndim != 3 or len(stack) < 2 or not len(thresholds):

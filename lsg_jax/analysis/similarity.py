@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lsg_jax import checks
 from lsg_jax.metrics.examples import checked, group_means
 
 
@@ -67,6 +68,9 @@ def similarities(features: np.ndarray, labels: np.ndarray, predicted: np.ndarray
       labels: y, i[N].
       predicted: the classes that the network gives, i[N].
       gate: G, f32[C, K].
+
+    Raises ValueError where shapes do not match, a label is no class, or a feature or an entry of the gate is not
+    finite.
     """
     gate = np.asarray(gate, np.float64)
     features, labels = checked(features, labels, len(gate))
@@ -76,6 +80,7 @@ def similarities(features: np.ndarray, labels: np.ndarray, predicted: np.ndarray
             f"the gate must be f32[C, {features.shape[1]}] and predicted i[{len(labels)}], "
             f"got {list(gate.shape)} and {list(predicted.shape)}"
         )
+    checks.finite("a gate", gate)
     members = labels == np.arange(len(gate))[:, None]
     correct = predicted == labels
     return Similarities(
@@ -87,7 +92,10 @@ def similarities(features: np.ndarray, labels: np.ndarray, predicted: np.ndarray
 
 
 def dominance(similarity: Similarity) -> Dominance:
-    """Tells how far a similarity matrix is diagonal; its entries must not be negative, as after a ReLU they are not."""
+    """Tells how far a similarity matrix is diagonal.
+
+    Raises ValueError where an entry is negative, as after a ReLU none is.
+    """
     matrix = np.asarray(similarity.matrix)
     if matrix.min() < 0:
         raise ValueError(f"similarities must be at least 0, got {matrix.min()}")
@@ -100,7 +108,10 @@ def dominance(similarity: Similarity) -> Dominance:
 
 
 def confused_pairs(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> ConfusedPairs:
-    """Counts how often each two of C classes are taken for each other, from i[N] labels and i[N] predictions."""
+    """Counts how often each two of C classes are taken for each other, from i[N] labels and i[N] predictions.
+
+    Raises ValueError where they are not as many, or one is no class.
+    """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.shape != predicted.shape or not np.isin(np.append(labels, predicted), np.arange(num_classes)).all():
         raise ValueError(

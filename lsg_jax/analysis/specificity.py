@@ -41,7 +41,8 @@ def specificity(
       gate: f32[C, K].
       threshold: in (0, 1].
 
-    Raises ValueError where shapes do not match, a label is no class, or ``threshold`` is out of range.
+    Raises ValueError where shapes do not match, a label is no class, a number is not finite, or ``threshold`` is out of
+    range.
     """
     features, labels, kernel, bias, gate = check(features, labels, kernel, bias, gate)
     own = np.asarray(gates.ownership(jnp.asarray(gate), threshold).holds)[labels]

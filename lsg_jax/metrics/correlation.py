@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lsg_jax import checks
 from lsg_jax.metrics.examples import checked, group_means
 
 
@@ -15,11 +16,12 @@ def filter_correlation(kernel: np.ndarray) -> np.ndarray:
     Args:
       kernel: w, of the last convolution, f32[h, w, I, K].
 
-    Raises ValueError on another shape.
+    Raises ValueError on another shape, or a weight that is not finite.
     """
     kernel = np.asarray(kernel, np.float64)
     if kernel.ndim != 4:
         raise ValueError(f"a convolution's kernel must be f32[h, w, I, K], got shape {list(kernel.shape)}")
+    checks.finite("a convolution's kernel", kernel)
     weights = kernel.reshape(-1, kernel.shape[-1])
     norms = np.linalg.norm(weights, axis=0)
     units = weights / np.where(norms > 0, norms, 1)
