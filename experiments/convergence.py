@@ -33,7 +33,8 @@ def measure(networks: list[Network]) -> Claim:
         {
             "convergence": Picture(
                 partial(plots.compared_curves, histories),
-                "Look for the curve that rises first, and for teeth, which are gated epochs.",
+                "Look for the curve that rises first, and for teeth, which are gated epochs. Cross entropy is on a "
+                "logarithmic scale.",
                 {
                     name: {measure: np.array([line[measure] for line in history]) for measure in CURVES}
                     for name, history in histories.items()

@@ -51,8 +51,9 @@ def measure(networks: list[Network]) -> Claim:
         {
             "correlation": Picture(
                 partial(plots.correlation_matrices, matrices, networks[0].run.class_names),
-                "Filters in the order of the classes, whose blocks are framed; those of no single class come last. "
-                "Look for blocks along the diagonal that are brighter than the rest.",
+                "Filters in the order of the classes, whose blocks are framed in black; those of no single class come "
+                "last, as shared. Red is a correlation above 0, blue one below, on the same scale in every such "
+                "picture. Look for blocks along the diagonal that are redder than the rest.",
                 {
                     name: {"filters": order.filters, "correlation": matrix[np.ix_(order.filters, order.filters)]}
                     for name, (matrix, order) in matrices.items()

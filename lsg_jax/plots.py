@@ -1,7 +1,7 @@
 """Figures from arrays: each function returns a Matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import chain, cycle
 from textwrap import wrap
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator
 
 from lsg_jax.analysis.comparison import Interval
 from lsg_jax.analysis.correlation import ClassOrder
@@ -17,17 +17,20 @@ from lsg_jax.analysis.localization import Curves
 from lsg_jax.analysis.ownership import OwnershipStatistics
 from lsg_jax.analysis.similarity import Similarity
 
-_STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"))
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's, for the colour-blind
+_LINES = ("-", "--", "-.", ":")  # like the next two not six, so that a colour comes again with another one
+_HATCHES = ("", "///", "...", "xxx", "---")
+_MARKERS = "sD^vPX*"
 _VERDICTS = {  # marker, size, colours of face and edge
     "yes": ("o", 60, "#0072b2", "#0072b2"),
     "yes, the control too": ("o", 60, "none", "#0072b2"),
     "no": ("X", 50, "#d55e00", "#d55e00"),
     "cannot tell": ("o", 14, "none", "0.55"),
-    "no images to tell by": ("d", 14, "none", "0.55"),
+    "no images to tell by": ("s", 22, "0.55", "0.55"),
 }
 _HISTORY = {
     "test_accuracy": "test accuracy",
-    "test_cross_entropy": "test cross entropy (nats)",
+    "test_cross_entropy": "test cross entropy (nats, log scale)",
     "density": "gate density, ‖G‖₁ / (C K)",
 }
 
@@ -39,6 +42,18 @@ class _Figure(Figure):
         for text in self.findobj(Text):
             text.set_parse_math(False)
         super().draw(renderer)
+
+
+class _LogTicks(LogLocator):
+    """Ticks at 1, 2 and 5 of each decade, and at equal steps where less than a decade is seen."""
+
+    def __init__(self) -> None:
+        super().__init__(subs=(1, 2, 5))
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        if vmax < 10 * vmin:
+            return AutoLocator().tick_values(vmin, vmax)
+        return super().tick_values(vmin, vmax)
 
 
 def gate_matrices(gates: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
@@ -57,14 +72,14 @@ def gate_matrices(gates: dict[str, np.ndarray], class_names: Sequence[str]) -> F
 
 def curves(history: Sequence[dict[str, Any]]) -> Figure:
     """Accuracy of both paths, their cross entropy, and the gate's density over the epochs; gated epochs are shaded."""
-    figure, axes = _history_panels("epoch (shaded: gated)")
+    figure, axes = _history_panels("epochs trained (shaded: gated)")
     epochs = [line["epoch"] + 1 for line in history]
     for axis, measure in zip(axes, _HISTORY, strict=True):
         color = "#009e73" if measure == "density" else "#0072b2"
-        axis.plot(epochs, [line[measure] for line in history], label="STD path", color=color)
+        axis.plot(epochs, [line[measure] for line in history], ".-", label="STD path", color=color, markersize=4)
         if measure != "density":
             gated = [line[f"lsg_{measure}"] for line in history]
-            axis.plot(epochs, gated, "--", label="LSG path (true labels)", color="#d55e00")
+            axis.plot(epochs, gated, ".--", label="LSG path (true labels)", color="#d55e00", markersize=4)
         for line in history:
             if line["path"] != "std":
                 axis.axvspan(line["epoch"] + 0.5, line["epoch"] + 1.5, color="0.5", alpha=0.15, linewidth=0)
@@ -74,11 +89,12 @@ def curves(history: Sequence[dict[str, Any]]) -> Figure:
 
 def compared_curves(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
     """Accuracy and cross entropy of the STD path, and the gate's density, of each titled run over its epochs."""
-    figure, axes = _history_panels("epoch")
-    for (title, history), (color, line_style) in zip(histories.items(), cycle(_STYLES), strict=False):
+    figure, axes = _history_panels("epochs trained")
+    for (title, history), color, line_style in zip(histories.items(), cycle(_COLORS), cycle(_LINES), strict=False):
         epochs = [line["epoch"] + 1 for line in history]
         for axis, measure in zip(axes, _HISTORY, strict=True):
-            axis.plot(epochs, [line[measure] for line in history], line_style, label=title, color=color)
+            values = [line[measure] for line in history]
+            axis.plot(epochs, values, f".{line_style}", label=title, color=color, markersize=4)
     axes[0].legend(fontsize=8)
     return figure
 
@@ -110,7 +126,7 @@ def activation_maps(
         for axis, (network, overlays) in zip(axes[example, 1:], maps.items(), strict=True):
             axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             picture = axis.imshow(overlays[example], cmap="viridis", vmin=0, vmax=1, alpha=0.6)
-            axis.set_title(f"{network}\n{probabilities[network][example]:.2f}", fontsize=9)
+            axis.set_title(_wrapped(f"{network}\n{probabilities[network][example]:.2f}", 16), fontsize=9)
     bar = figure.colorbar(picture, ax=list(grid.ravel()), fraction=0.03, aspect=40, ticks=[0, 1])
     bar.ax.set_yticklabels(["least", "most"], fontsize=8)
     bar.set_label("activation for the class, each map on its own scale", fontsize=8)
@@ -127,7 +143,7 @@ def filter_images(images: np.ndarray, filters: Sequence[str], names: Sequence[Se
             _show(axis, picture)
             axis.set_xticks([])
             axis.set_yticks([])
-            axis.set_title(text, fontsize=8)
+            axis.set_title(_wrapped(text, 18), fontsize=8)
         line[0].set_ylabel(title, fontsize=8)
     return figure
 
@@ -154,7 +170,7 @@ def deletion_insertion_curves(curves: dict[str, Curves]) -> Figure:
     """The deletion and insertion curves of each titled network, averaged over the images, and the area under them."""
     figure = _Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    for (network, found), (color, line) in zip(curves.items(), cycle(_STYLES), strict=False):
+    for (network, found), color, line in zip(curves.items(), cycle(_COLORS), cycle(_LINES), strict=False):
         for axis, values, areas in (
             (left, found.deletion, found.deletion_area),
             (right, found.insertion, found.insertion_area),
@@ -232,7 +248,7 @@ def _row_shares(
     for axis, (title, matrix) in zip(axes, matrices.items(), strict=True):
         picture = axis.imshow(100 * matrix, vmin=0, vmax=100, cmap="viridis", interpolation="nearest")
         axis.set_facecolor("0.8")
-        axis.set_title(title, fontsize=10)
+        axis.set_title(_wrapped(title, 52), fontsize=9)
         axis.set_ylabel(axis_names[0])
         axis.set_xlabel(axis_names[1])
         if len(class_names) <= 12:
@@ -247,26 +263,25 @@ def _row_shares(
 def correlation_matrices(matrices: dict[str, tuple[np.ndarray, ClassOrder]], class_names: Sequence[str]) -> Figure:
     """Figure 7 (a) to (d): each titled correlation matrix f[K, K] in the order of the classes, whose blocks are framed.
 
-    The filters of no single class come last, as "none". One colour scale, over the correlations of different filters:
-    the diagonal's 1, which would take most of it, has the brightest colour.
+    The filters of no single class come last, as "shared". Red is above 0 and blue below it, on one scale for every
+    figure: from 0.5 on, as on the diagonal, it is as dark as it gets.
     """
     figure, axes = _square_panels(len(matrices))
-    pairs = [correlation[~np.eye(len(correlation), dtype=bool)] for correlation, _ in matrices.values()]
-    least, most = min(map(np.min, pairs)), max(map(np.max, pairs))
     for axis, (title, (correlation, order)) in zip(axes, matrices.items(), strict=True):
         shown = correlation[np.ix_(order.filters, order.filters)]
-        picture = axis.imshow(shown, vmin=least, vmax=most, cmap="viridis", interpolation="nearest")
+        picture = axis.imshow(shown, vmin=-0.5, vmax=0.5, cmap="RdBu_r", interpolation="nearest")
         starts, held = np.cumsum(order.sizes) - order.sizes - 0.5, order.sizes > 0
         for start, size in zip(starts[:-1][held[:-1]], order.sizes[:-1][held[:-1]], strict=True):
-            frame = Rectangle((start, start), size, size, fill=False, edgecolor="#d55e00", linewidth=1.4, clip_on=False)
+            frame = Rectangle((start, start), size, size, fill=False, edgecolor="black", linewidth=1.4, clip_on=False)
             axis.add_patch(frame)
-        names, middles = np.array([*class_names, "none"])[held], (starts + order.sizes / 2)[held]
+        names, middles = np.array([*class_names, "shared"])[held], (starts + order.sizes / 2)[held]
         axis.set_xticks(middles, names, fontsize=8, rotation=90)
         axis.set_yticks(middles, names, fontsize=8)
         axis.set_title(title, fontsize=10)
         for label in (axis.set_xlabel, axis.set_ylabel):
             label("filters, by class")
-    figure.colorbar(picture, ax=axes, label="correlation of two filters", fraction=0.03, extend="max")
+    ticks = [-0.5, -0.25, 0, 0.25, 0.5]
+    figure.colorbar(picture, ax=axes, label="correlation of two filters", fraction=0.03, extend="both", ticks=ticks)
     return figure
 
 
@@ -274,14 +289,14 @@ def correlation_curves(thresholds: np.ndarray, ratios: dict[str, np.ndarray]) ->
     """Figure 7 (e): for each titled network, the share f[T] of its correlation matrix above each of f[T] thresholds."""
     figure = _Figure(figsize=(5.2, 3.6), layout="constrained")
     axis = figure.subplots()
-    for (network, shares), (color, line) in zip(ratios.items(), cycle(_STYLES), strict=False):
+    for (network, shares), color, line in zip(ratios.items(), cycle(_COLORS), cycle(_LINES), strict=False):
         axis.plot(thresholds, 100 * shares, line, color=color, label=network)
     axis.set_yscale("log")
     percents = [0.5, 1, 2, 5, 10, 20, 50, 100]
     axis.set_yticks(percents, [f"{percent:g}" for percent in percents])
     axis.minorticks_off()
     axis.set_xlabel("threshold on the correlation of two filters")
-    axis.set_ylabel("elements above it (%), with the diagonal")
+    axis.set_ylabel("elements above it, with the diagonal\n(%, log scale)")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     return figure
@@ -309,43 +324,57 @@ def cluster_centers(centers: dict[str, tuple[np.ndarray, np.ndarray]], class_nam
 def tradeoff(
     losses: dict[str, Interval], effects: dict[str, dict[str, Interval]], curves: Sequence[Sequence[str]]
 ) -> Figure:
-    """Each effect of each arm over the accuracy that it costs, with confidence intervals where there are several seeds.
+    """Each effect of each arm over the accuracy that it costs.
+
+    An arm of several seeds is a filled marker with its confidence intervals, one of a single seed a hollow one.
 
     Args:
-      losses: by arm, the difference in accuracy from the control, in [-1, 1].
+      losses: by arm, the control first, the difference in accuracy from the control, in [-1, 1].
       effects: by effect and arm, the difference from the control.
       curves: the arms that a line joins, one after another, for each line.
     """
-    rows = -(-len(effects) // 2)
-    figure = _Figure(figsize=(9, 4 * rows + 0.12 * len(losses)), layout="constrained")
+    rows, names = -(-len(effects) // 2), [_wrapped(arm, 64) for arm in losses]
+    lines = sum(name.count("\n") + 1 for name in names)
+    figure = _Figure(figsize=(9, 4 * rows + 0.4 + 0.09 * lines), layout="constrained")
     axes = figure.subplots(rows, 2, squeeze=False).ravel()
     for axis in axes[len(effects) :]:
         axis.set_axis_off()
-    markers = cycle("osD^vP*")  # seven, so that 28 arms differ in colour or marker
-    marks = {arm: (color, marker) for arm, (color, _), marker in zip(losses, cycle(_STYLES), markers, strict=False)}
-    for axis, (effect, by_arm) in zip(axes, effects.items(), strict=False):
+    pairs = zip(cycle(_COLORS), cycle(_MARKERS), strict=False)
+    marks = dict(zip(losses, chain([("0.4", "o")], pairs), strict=False))
+    for axis, (effect, by_arm) in zip(axes[: len(effects)], effects.items(), strict=True):
         axis.axhline(0, color="0.5", linewidth=0.8)
         axis.axvline(0, color="0.5", linewidth=0.8)
         for curve in curves:
             places = [(100 * losses[arm].mean, by_arm[arm].mean) for arm in curve]
-            axis.plot(*zip(*places, strict=True), color="0.6", linewidth=1, zorder=1)
-        for arm, value in by_arm.items():
-            loss, (color, marker) = losses[arm], marks[arm]
-            axis.errorbar(
+            axis.plot(*zip(*places, strict=True), color="0.8", linewidth=1, zorder=1)
+        for arm, loss in losses.items():
+            value, (color, marker) = by_arm[arm], marks[arm]
+            bars = axis.errorbar(
                 100 * loss.mean,
                 value.mean,
                 xerr=100 * _half(loss),
                 yerr=_half(value),
                 fmt=marker,
                 color=color,
-                capsize=2,
-                label=arm,
+                markerfacecolor="white" if np.isnan(loss.low) else color,
+                markersize=7,
+                ecolor=(color, 0.6),
+                elinewidth=1,
             )
+            bars[0].set_zorder(3)  # above every interval
         axis.set_xlabel("accuracy less the control's (points)")
-        axis.set_ylabel(f"{effect}, less the control's")
+        axis.set_ylabel(_wrapped(f"{effect}, less the control's", 32))
         axis.grid(alpha=0.3)
-    bars, names = axes[0].get_legend_handles_labels()
-    figure.legend([bar[0] for bar in bars], names, loc="outside lower center", ncols=2, fontsize=8)  # markers alone
+    joined = "; lines: one number, or both costs in proportion, varied" if curves else ""
+    figure.legend(
+        [bars[0] for bars in axes[0].containers],
+        names,
+        title=f"filled: several seeds, with 95 % intervals; hollow: one seed{joined}",
+        loc="outside lower center",
+        ncols=2,
+        fontsize=8,
+        title_fontsize=8,
+    )
     return figure
 
 
@@ -354,7 +383,7 @@ def grouped_bars(bars: dict[str, dict[str, float]], unit: str) -> Figure:
     parts = list(next(iter(bars.values())))
     figure = _Figure(figsize=(9, 0.9 + 0.28 * (len(parts) + 1) * len(bars)), layout="constrained")
     axis = figure.subplots()
-    for index, (part, (color, _), hatch) in enumerate(zip(parts, _STYLES, ("", "///", "..."), strict=False)):
+    for index, (part, color, hatch) in enumerate(zip(parts, cycle(_COLORS), cycle(_HATCHES), strict=False)):
         places = np.arange(len(bars)) + 0.8 * (index - (len(parts) - 1) / 2) / len(parts)
         values = [each[part] for each in bars.values()]
         drawn = axis.barh(places, values, 0.75 / len(parts), color=color, hatch=hatch, edgecolor="white", label=part)
@@ -368,12 +397,19 @@ def grouped_bars(bars: dict[str, dict[str, float]], unit: str) -> Figure:
 
 
 def verdicts(groups: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Figure:
-    """The verdict of each column on each claim: claims down, titled groups of columns across."""
-    claims = list(dict.fromkeys(claim for columns in groups.values() for told in columns.values() for claim in told))
-    names = [name for columns in groups.values() for name in columns]
-    figure = _Figure(figsize=(7.5 + 0.28 * len(names), 4.6 + 0.24 * len(claims)), layout="constrained")
-    axes = figure.subplots(1, len(groups), sharey=True, squeeze=False, width_ratios=list(map(len, groups.values())))[0]
-    for axis, (title, columns) in zip(axes, groups.items(), strict=True):
+    """The verdict of each column on each claim: claims down, titled groups of columns across.
+
+    Raises ValueError where a verdict is none of those that have a mark.
+    """
+    told = [column for columns in groups.values() for column in columns.values()]
+    claims = list(dict.fromkeys(claim for column in told for claim in column))
+    words = {word for column in told for word in column.values()}
+    if unknown := words - _VERDICTS.keys():
+        raise ValueError(f"a verdict must be one of {', '.join(_VERDICTS)}, got {min(unknown)!r}")
+    widths = [max(len(columns), 4) for columns in groups.values()]  # a title needs some room
+    figure = _Figure(figsize=(7.5 + 0.28 * sum(widths), 4.6 + 0.24 * len(claims)), layout="constrained")
+    axes = figure.subplots(1, len(groups), sharey=True, squeeze=False, width_ratios=widths)[0]
+    for axis, width, (title, columns) in zip(axes, widths, groups.items(), strict=True):
         for verdict, (marker, size, face, edge) in _VERDICTS.items():
             found = [
                 (across, claims.index(claim))
@@ -382,10 +418,11 @@ def verdicts(groups: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Figure:
                 if word == verdict
             ]
             places = np.array(found).reshape(-1, 2).T
-            axis.scatter(*places, size, facecolor=face, edgecolor=edge, marker=marker, label=verdict)
-        axis.set_title(title, fontsize=9, loc="left")
-        axis.set_xticks(range(len(columns)), ["\n".join(wrap(name, 52)) for name in columns], rotation=90, fontsize=7)
-        axis.set_xlim(-0.6, len(columns) - 0.4)
+            label = verdict if verdict in words else None
+            axis.scatter(*places, size, facecolor=face, edgecolor=edge, marker=marker, label=label)
+        axis.set_title(_wrapped(title, 4 * width), fontsize=9, loc="left")
+        axis.set_xticks(range(len(columns)), [_wrapped(name, 66) for name in columns], rotation=90, fontsize=7)
+        axis.set_xlim(-0.6, width - 0.4)
         axis.grid(alpha=0.25, linewidth=0.6)
         axis.set_axisbelow(True)
         axis.tick_params(length=0)
@@ -393,7 +430,10 @@ def verdicts(groups: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Figure:
             side.set_visible(False)
     axes[0].set_yticks(range(len(claims)), claims, fontsize=8)
     axes[0].set_ylim(len(claims) - 0.4, -0.6)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(_VERDICTS), fontsize=9)
+    if any(len(column) < len(claims) for column in told):
+        axes[0].plot([], [], linestyle="none", label="blank: not measured")
+    entries = axes[0].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside upper left", ncols=len(_VERDICTS) + 1, fontsize=9)
     return figure
 
 
@@ -404,12 +444,10 @@ def _half(value: Interval) -> float:
 
 def ownership_bars(statistics: OwnershipStatistics, class_names: Sequence[str]) -> Figure:
     """Filters that each class monopolises and that are shared, at each threshold: mean and deviation over the gates."""
-    figure = _Figure(figsize=(9, 3.6), layout="constrained")
+    figure = _Figure(figsize=(9, 4.2), layout="constrained")
     axis = figure.subplots()
     places, width = np.arange(len(class_names) + 1), 0.8 / len(statistics.thresholds)
-    for index, ((color, _), hatch) in zip(
-        range(len(statistics.thresholds)), cycle(zip(_STYLES, ("", "///", "...", "xxx"), strict=True)), strict=False
-    ):
+    for index, color, hatch in zip(range(len(statistics.thresholds)), cycle(_COLORS), cycle(_HATCHES), strict=False):
         axis.bar(
             places - 0.4 + width * (index + 0.5),
             [*statistics.monopolised_mean[index], statistics.shared_mean[index]],
@@ -422,14 +460,14 @@ def ownership_bars(statistics: OwnershipStatistics, class_names: Sequence[str]) 
             error_kw={"linewidth": 1},
             label=f"threshold {statistics.thresholds[index]:g}",
         )
-    axis.set_xticks(places, [*class_names, "shared"], fontsize=9)
+    axis.set_xticks(places, [*class_names, "shared"], fontsize=9, rotation=90)
     axis.axvline(len(class_names) - 0.5, color="0.5", linewidth=0.8)
     axis.set_xlabel("class that alone holds the filters; filters that several hold")
     axis.set_ylabel(f"filters (mean ± s.d. of {statistics.shared.shape[1]} models)")
     axis.set_ylim(bottom=0)
     axis.grid(axis="y", alpha=0.3)
     axis.set_axisbelow(True)
-    axis.legend(fontsize=8)
+    figure.legend(loc="outside upper center", ncols=len(statistics.thresholds), fontsize=8)
     return figure
 
 
@@ -439,9 +477,10 @@ def _history_panels(label: str) -> tuple[Figure, Any]:
     for axis, name in zip(axes, _HISTORY.values(), strict=True):
         axis.set_ylabel(name)
         axis.set_xlabel(label)
+        axis.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
         axis.grid(alpha=0.3)
     axes[1].set_yscale("log")
-    axes[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[1].yaxis.set_major_locator(_LogTicks())
     axes[1].yaxis.set_major_formatter("{x:g}")
     axes[1].minorticks_off()
     axes[2].set_ylim(0, 1.05)
@@ -460,7 +499,7 @@ def _class_panels(count: int, class_names: Sequence[str]) -> tuple[Figure, list[
 def _square_panels(count: int) -> tuple[Figure, list[Any]]:
     """Returns a figure of ``count`` square panels, two a row."""
     columns, rows = min(count, 2), -(-count // 2)
-    figure = _Figure(figsize=(4.4 * columns + 0.8, 4.4 * rows), layout="constrained")
+    figure = _Figure(figsize=(4.4 * columns + 1, 4.4 * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for axis in grid[count:]:
         axis.axis("off")
@@ -470,3 +509,8 @@ def _square_panels(count: int) -> tuple[Figure, list[Any]]:
 def _show(axis: Any, image: np.ndarray) -> None:
     """Shows a uint8 image, in grey where it has one channel."""
     axis.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Returns the lines of ``text``, each in as many as it needs to be at most ``width`` letters wide."""
+    return "\n".join(part for line in text.splitlines() for part in wrap(line, width))

@@ -1,15 +1,23 @@
 """What the analyses' figures show: the values given, in their places, under their names."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
+from matplotlib.colors import same_color, to_hex
 from matplotlib.text import Text
 
 from lsg_jax import plots
+from lsg_jax.analysis.comparison import Interval
 from lsg_jax.analysis.correlation import ClassOrder
+from lsg_jax.analysis.localization import Curves
 from lsg_jax.analysis.ownership import OwnershipStatistics
 from lsg_jax.analysis.similarity import Similarity
 
 NAMES = ["cat", "dog", "ship"]
+NAN = float("nan")
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+RUNS = ["finetune-complement-seed1", "finetune-silence-seed2"]
 
 
 def ticks(labels):
@@ -18,6 +26,27 @@ def ticks(labels):
 
 def panels(figure):
     return [axis for axis in figure.axes if axis.get_title()]
+
+
+def titles(figure):
+    told = {axis.get_title(place) for axis in figure.axes for place in ("left", "center")} - {""}
+    return [text for text in figure.findobj(Text) if text.get_text() in told]
+
+
+def overlapping(figure, artists):
+    """The pairs of artists that lie over each other."""
+    figure.draw_without_rendering()
+    boxes = [(artist, artist.get_window_extent()) for artist in artists]
+    return [(ours, other) for (ours, box), (other, another) in combinations(boxes, 2) if box.overlaps(another)]
+
+
+def history(values):
+    return [
+        {"epoch": epoch, "path": "std", "density": 1.0}
+        | {f"{path}test_accuracy": 0.1 * epoch for path in ("", "lsg_")}
+        | {f"{path}test_cross_entropy": value for path in ("", "lsg_")}
+        for epoch, value in enumerate(values)
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -60,7 +89,8 @@ def test_correlation_matrices_are_reordered_with_their_blocks_framed():
         (-0.5,) * 2 + (1,),
         (0.5, 0.5, 3),
     ]
-    assert ticks(axis.get_xticklabels()) == ticks(axis.get_yticklabels()) == ["cat", "ship", "none"]
+    assert all(same_color(frame.get_edgecolor(), "black") for frame in axis.patches)
+    assert ticks(axis.get_xticklabels()) == ticks(axis.get_yticklabels()) == ["cat", "ship", "shared"]
     np.testing.assert_array_equal(axis.get_xticks(), [0, 2, 4])
     all_owned = ClassOrder(np.arange(5), np.array([2, 0, 3, 0]))
     axis = panels(plots.correlation_matrices({"net": (correlation, all_owned)}, NAMES))[0]
@@ -68,14 +98,29 @@ def test_correlation_matrices_are_reordered_with_their_blocks_framed():
     assert ticks(axis.get_xticklabels()) == ["cat", "ship"]
 
 
+@pytest.mark.parametrize("scale", [0.01, 1])
+def test_correlations_of_each_sign_have_their_own_colour_on_one_scale(scale):
+    correlation = np.array([[1, 0.4, -0.4], [0.4, 1, 0], [-0.4, 0, 1]]) * scale
+    figure = plots.correlation_matrices({"net": (correlation, ClassOrder(np.arange(3), np.array([1, 1, 1, 0])))}, NAMES)
+    (axis,) = panels(figure)
+    (picture,) = axis.images
+    assert picture.get_clim() == (-0.5, 0.5)
+    red, white, blue = (picture.to_rgba(value) for value in (0.4, 0, -0.4))
+    assert red[0] > red[2]
+    assert blue[2] > blue[0]
+    assert min(white[:3]) > 0.95
+    assert picture.colorbar.extend == "both"
+
+
 def test_training_curves_of_runs_lie_over_each_other():
-    lines = [{"epoch": e, "test_accuracy": 0.1 * e, "test_cross_entropy": 2.0 - e, "density": 1.0} for e in range(2)]
+    lines = history([2.0, 1.0])
     figure = plots.compared_curves({"alternating": lines, "joint": lines[:1]})
-    assert [axis.get_ylabel().split(",")[0] for axis in figure.axes] == [
+    assert [axis.get_ylabel() for axis in figure.axes] == [
         "test accuracy",
-        "test cross entropy (nats)",
-        "gate density",
+        "test cross entropy (nats, log scale)",
+        "gate density, ‖G‖₁ / (C K)",
     ]
+    assert {axis.get_xlabel() for axis in figure.axes} == {"epochs trained"}
     for axis, measure in zip(figure.axes, ("test_accuracy", "test_cross_entropy", "density"), strict=True):
         for drawn, count in zip(axis.lines, (2, 1), strict=True):
             np.testing.assert_array_equal(drawn.get_xdata(), [1, 2][:count])
@@ -83,10 +128,46 @@ def test_training_curves_of_runs_lie_over_each_other():
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["alternating", "joint"]
 
 
+@pytest.mark.parametrize("values", [[0.9, 0.4], [1.7, 0.45], [0.33, 0.3], [2.3, 0.2], [2.3, 0.001]])
+def test_cross_entropy_has_ticks_to_read_it_by(values):
+    for figure in (plots.curves(history(values)), plots.compared_curves({"net": history(values)})):
+        axis = figure.axes[1]
+        figure.draw_without_rendering()
+        assert axis.get_yscale() == "log"
+        low, high = axis.get_ylim()
+        shown = [
+            label
+            for place, label in zip(axis.get_yticks(), axis.get_yticklabels(), strict=True)
+            if low <= place <= high
+        ]
+        assert len(shown) >= 3
+        assert not overlapping(figure, shown)
+
+
+def test_a_single_epoch_is_a_point_over_a_whole_number():
+    for figure in (plots.curves(history([2.0])), plots.compared_curves({"net": history([2.0])})):
+        for axis in figure.axes:
+            assert all(line.get_marker() == "." for line in axis.lines)
+            assert [place for place in axis.get_xticks() if axis.get_xlim()[0] <= place <= axis.get_xlim()[1]] == [1]
+
+
+def test_seven_networks_differ_in_colour_or_line():
+    networks = [f"net {index}" for index in range(7)]
+    curve = Curves(np.array([0.0, 1]), np.ones((1, 2)), np.ones((1, 2)), np.ones(1), np.ones(1))
+    for axis in (
+        plots.compared_curves(dict.fromkeys(networks, history([2.0, 1.0]))).axes[0],
+        plots.correlation_curves(np.array([0, 0.5]), dict.fromkeys(networks, np.ones(2))).axes[0],
+        plots.deletion_insertion_curves(dict.fromkeys(networks, curve)).axes[0],
+    ):
+        assert len({line.get_color() for line in axis.lines}) == 6
+        assert len({(line.get_color(), line.get_linestyle()) for line in axis.lines}) == 7
+
+
 def test_correlation_curves_are_in_percent():
     figure = plots.correlation_curves(np.array([0, 0.5]), {"STD": np.array([1, 0.25]), "LSG": np.array([0.5, 0.125])})
     axis = figure.axes[0]
     np.testing.assert_allclose([line.get_ydata() for line in axis.lines], [[100, 25], [50, 12.5]])
+    assert "log scale" in axis.get_ylabel()
     assert ticks(axis.get_legend().get_texts()) == ["STD", "LSG"]
     assert len({(line.get_color(), line.get_linestyle()) for line in axis.lines}) == 2
 
@@ -113,6 +194,15 @@ def test_bars_have_the_length_of_what_they_show():
     assert ticks(figure.legends[0].get_texts()) == ["with", "without"]
 
 
+def test_every_part_has_its_bar():
+    parts = [f"part {index}" for index in range(7)]
+    figure = plots.grouped_bars({"net": {part: index / 10 for index, part in enumerate(parts)}}, "accuracy")
+    bars = figure.axes[0].patches
+    assert [bar.get_width() for bar in bars] == [index / 10 for index in range(7)]
+    assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in bars}) == 7
+    assert ticks(figure.legends[0].get_texts()) == parts
+
+
 def test_ownership_bars_stand_over_their_classes():
     found = OwnershipStatistics(
         np.array([0.25, 0.5]),
@@ -123,12 +213,13 @@ def test_ownership_bars_stand_over_their_classes():
         np.array([7, 8.0]),
         np.array([0.25, 0.5]),
     )
-    axis = plots.ownership_bars(found, NAMES).axes[0]
+    figure = plots.ownership_bars(found, NAMES)
+    (axis,) = figure.axes
     bars = [patch for patch in axis.patches if patch.get_width() < 1]
     assert [bar.get_height() for bar in bars] == [1, 2, 3, 7, 4, 5, 6, 8]
     assert [round(bar.get_x() + bar.get_width() / 2) for bar in bars] == [0, 1, 2, 3] * 2
     assert ticks(axis.get_xticklabels()) == [*NAMES, "shared"]
-    assert ticks(axis.get_legend().get_texts()) == ["threshold 0.25", "threshold 0.5"]
+    assert ticks(figure.legends[0].get_texts()) == ["threshold 0.25", "threshold 0.5"]
     assert "5 models" in axis.get_ylabel()
 
 
@@ -138,14 +229,109 @@ def test_each_verdict_has_its_mark_where_claim_and_network_meet():
         "several": {"c": {"z": "yes, the control too", "x": "no", "y": "no images to tell by"}},
     }
     figure = plots.verdicts(groups)
-    marks = [[each.get_offsets().tolist() for each in axis.collections] for axis in figure.axes]
-    assert marks == [[[[0, 0]], [], [[0, 1]], [[1, 1]], []], [[], [[0, 2]], [[0, 0]], [], [[0, 1]]]]
-    first, second = figure.axes
-    assert [label.get_text() for label in first.get_yticklabels()] == ["x", "y", "z"]
-    assert [label.get_text() for label in second.get_xticklabels()] == ["c"]
+    first, second = (
+        {each.get_label(): each.get_offsets().tolist() for each in axis.collections if len(each.get_offsets())}
+        for axis in figure.axes
+    )
+    assert first == {"yes": [[0, 0]], "no": [[0, 1]], "cannot tell": [[1, 1]]}
+    assert second == {"no": [[0, 0]], "yes, the control too": [[0, 2]], "no images to tell by": [[0, 1]]}
+    assert ticks(figure.axes[0].get_yticklabels()) == ["x", "y", "z"]
+    assert ticks(figure.axes[1].get_xticklabels()) == ["c"]
     (legend,) = figure.legends
-    told = [text.get_text() for text in legend.get_texts()]
-    assert told == ["yes", "yes, the control too", "no", "cannot tell", "no images to tell by"]
+    words = ["yes", "yes, the control too", "no", "cannot tell", "no images to tell by"]
+    assert ticks(legend.get_texts()) == [*words, "blank: not measured"]
+    marks = {
+        (len(each.get_facecolor()), len(each.get_paths()[0]), to_hex(each.get_edgecolor()[0]))
+        for each in figure.axes[0].collections
+    }
+    assert len(marks) == len(words)  # in face, shape or colour, and not in size alone
+
+
+def test_verdicts_explain_only_what_they_show():
+    figure = plots.verdicts({"one seed": {"a": {"x": "yes", "y": "no"}, "b": {"x": "no", "y": "no"}}})
+    assert ticks(figure.legends[0].get_texts()) == ["yes", "no"]
+
+
+def test_a_verdict_without_a_mark_is_refused():
+    with pytest.raises(ValueError, match=r"a verdict must be one of yes, .*, got 'perhaps'"):
+        plots.verdicts({"one seed": {"a": {"x": "yes", "y": "perhaps"}}})
+
+
+def arms(count):
+    """The control and others with long names; every third has several seeds."""
+    names = ["none", *(f"learned, scheme joint, gate-loss-weight {i}, silence-weight 0.5" for i in range(1, count))]
+    return {name: Interval(-i / 100, *((NAN, NAN) if i % 3 else (-i / 50, 0))) for i, name in enumerate(names)}
+
+
+def test_each_arm_has_its_own_mark_filled_where_it_has_several_seeds():
+    found = arms(13)
+    figure = plots.tradeoff(found, {"MIS": found, "C_IC": dict(reversed(found.items()))}, [])
+    for axis in figure.axes:
+        marks = [bars[0] for bars in axis.containers]
+        places = [(100 * value.mean, value.mean) for value in found.values()]
+        np.testing.assert_allclose([mark.get_xydata()[0] for mark in marks], places)
+        assert len({(mark.get_color(), mark.get_marker()) for mark in marks}) == 13
+        for mark, value in zip(marks, found.values(), strict=True):
+            filled = same_color(mark.get_markerfacecolor(), mark.get_color())
+            assert filled == np.isfinite(value.low)
+            assert filled or same_color(mark.get_markerfacecolor(), "white")
+            assert same_color(mark.get_markeredgecolor(), mark.get_color())
+        control, *others = (mark.get_color() for mark in marks)
+        assert control == "0.4"
+        assert len(set(others)) == 6
+        assert control not in others
+
+
+def test_the_arms_legend_is_whole_and_says_what_a_hollow_mark_is():
+    found = arms(13)
+    figure = plots.tradeoff(found, {"accuracy without own filters": found}, [])
+    (legend,) = figure.legends
+    assert [text.replace("\n", " ") for text in ticks(legend.get_texts())] == list(found)
+    assert legend.get_title().get_text() == "filled: several seeds, with 95 % intervals; hollow: one seed"
+    for entry, bars in zip(legend.legend_handles, figure.axes[0].containers, strict=True):
+        for name in ("color", "marker", "markerfacecolor"):
+            assert getattr(entry, f"get_{name}")() == getattr(bars[0], f"get_{name}")()
+    assert not overlapping(figure, [*legend.get_texts(), legend.get_title(), figure.axes[0].xaxis.label])
+    box, page = legend.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 < box.x1 <= page.x1
+    joined = plots.tradeoff(found, {"MIS": found}, [list(found)[1:4]])
+    assert "lines: one number" in joined.legends[0].get_title().get_text()
+
+
+def test_long_titles_do_not_overlap():
+    masked = [
+        f"{run}, without filters of {names}\nrecall lost: {lost}, others -0.03"
+        for run in RUNS
+        for names, lost in (
+            ("automobile", "automobile 0.85"),
+            ("automobile, airplane", "automobile 0.85, airplane 0.77"),
+        )
+    ]
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    maps = {run: np.zeros((2, 4, 4)) for run in RUNS}
+    told = [["automobile, taken for airplane"] * 2] * 2
+    for figure in (
+        plots.confusion_matrices(dict.fromkeys(masked, np.eye(10)), CIFAR10),
+        plots.activation_maps(images, maps, {run: np.ones(2) for run in RUNS}, ["airplane", "automobile"]),
+        plots.filter_images(np.stack([images, images]), ("filter 4", "filter 9"), told),
+        plots.verdicts({f"{seeds}; intervals, if any, over them": {seeds: {"x": "yes"}} for seeds in ("one", "two")}),
+    ):
+        assert len(titles(figure)) > 1
+        assert not overlapping(figure, [*titles(figure), figure.axes[-1]])
+
+
+def test_names_of_ten_classes_do_not_overlap_beside_bars():
+    statistics = OwnershipStatistics(
+        np.array([0.5]),
+        np.zeros((1, 5, 10)),
+        np.ones((1, 10)),
+        np.ones((1, 10)),
+        np.zeros((1, 5)),
+        np.ones(1),
+        np.ones(1),
+    )
+    figure = plots.ownership_bars(statistics, [f"{name} of the data" for name in CIFAR10])
+    assert not overlapping(figure, figure.axes[0].get_xticklabels())
 
 
 def test_names_are_text_and_not_mathematics(tmp_path):
@@ -158,12 +344,3 @@ def test_names_are_text_and_not_mathematics(tmp_path):
     for figure in figures:
         figure.savefig(tmp_path / "figure.png")
         assert not any(text.get_parse_math() for text in figure.findobj(Text))
-
-
-def test_the_density_is_named_as_in_the_paper():
-    line = {"epoch": 0, "path": "std", "density": 0.5} | {
-        f"{path}test_{measure}": 0.5 for path in ("", "lsg_") for measure in ("accuracy", "cross_entropy")
-    }
-    figure = plots.curves([line])
-    figure.draw_without_rendering()
-    assert "gate density, ‖G‖₁ / (C K)" in [axis.get_ylabel() for axis in figure.axes]
