@@ -56,7 +56,7 @@ def worker(
 
     Its memory is on huge pages, as that of the commands is, PyTorch's too, unless ``huge_pages`` is false.
     """
-    environment = experiments.environment(huge_pages) | {"PYTHONPATH": str(PROJECT)}
+    environment = experiments.huge_pages_environment(huge_pages) | {"PYTHONPATH": str(PROJECT)}
     command = [python, "-m", f"benchmarks.{script}", json.dumps(order)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     with (

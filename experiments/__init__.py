@@ -10,13 +10,13 @@ _HUGE_PAGES = "glibc.malloc.hugetlb"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def environment(huge_pages: bool = True) -> dict[str, str]:
+def huge_pages_environment(wanted: bool = True) -> dict[str, str]:
     """Returns the environment in which glibc, as a process starts, puts large arrays on huge pages or does not.
 
     Linux commonly gives them only to those who ask. Where the C library is another, it makes no difference.
     """
     others = [each for each in os.environ.get("GLIBC_TUNABLES", "").split(":") if each and _HUGE_PAGES not in each]
-    return os.environ | {"GLIBC_TUNABLES": ":".join([*others, f"{_HUGE_PAGES}={int(huge_pages)}"])}
+    return os.environ | {"GLIBC_TUNABLES": ":".join([*others, f"{_HUGE_PAGES}={int(wanted)}"])}
 
 
 def _with_huge_pages() -> None:
@@ -25,7 +25,7 @@ def _with_huge_pages() -> None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     with contextlib.suppress(OSError):  # then without them
-        os.execve(sys.executable, [sys.executable, "-X", "huge_pages", *sys.orig_argv[1:]], environment())
+        os.execve(sys.executable, [sys.executable, "-X", "huge_pages", *sys.orig_argv[1:]], huge_pages_environment())
 
 
 def _ignore_signals() -> None:
