@@ -1,6 +1,5 @@
 """Flax linen models as pure functions of their variables, with a gate on the last convolution."""
 
-import re
 from collections.abc import Callable
 from functools import partial
 
@@ -11,29 +10,22 @@ from lsg_jax.models.alexnet import AlexNet
 from lsg_jax.models.network import GatedNetwork
 from lsg_jax.models.resnet import ResNet
 
+_MOST_BLOCKS = 200  # a stage
 MODELS: dict[str, Callable[..., GatedNetwork]] = {
     "alexnet": AlexNet,
-    **{f"resnet{6 * blocks + 2}": partial(ResNet, blocks=blocks) for blocks in (3, 5, 7, 9, 18)},
+    **{f"resnet{6 * blocks + 2}": partial(ResNet, blocks=blocks) for blocks in range(1, _MOST_BLOCKS + 1)},
 }
-_MOST_BLOCKS = 200  # a stage
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def constructor(name: str) -> Callable[..., GatedNetwork]:
-    """Returns what makes the named model: one of ``MODELS``, or a residual network of any other 6 n + 2 layers.
-
-    Raises ValueError, with the known names, on any other.
-    """
-    if name in MODELS:
-        return MODELS[name]
-    residual = re.fullmatch("resnet([1-9][0-9]*)", str(name))
-    blocks, left = divmod(int(residual[1]) - 2, 6) if residual else (0, 0)
-    if not 1 <= blocks <= _MOST_BLOCKS or left:
-        known, most = ", ".join(MODELS), 6 * _MOST_BLOCKS + 2
+    """Returns what makes the named model. Raises ValueError, with the known names, on any other."""
+    if name not in MODELS:
+        usual, most = "alexnet, resnet20, resnet32, resnet44, resnet56, resnet110", 6 * _MOST_BLOCKS + 2
         raise ValueError(
-            f"unknown model {name!r}; choose one of: {known}, or another resnet of 6 n + 2 layers, at most {most}"
+            f"unknown model {name!r}; choose one of: {usual}, or another resnet of 6 n + 2 layers, at most {most}"
         )
-    return partial(ResNet, blocks=blocks)
+    return MODELS[name]
 
 
 def create(name: str, num_classes: int, batch_axis: str | None = None, precision: str = "float32") -> GatedNetwork:
