@@ -95,7 +95,7 @@ def test_max_pool_equals_flaxs(size):
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["vgg", "resnet", "resnet2", "resnet21", "resnet020", "resnet20x"])
+@pytest.mark.parametrize("name", ["vgg", "resnet", "resnet2", "resnet21", "resnet1208", "resnet020", "resnet20x"])
 def test_unknown_model_names_the_known_ones(name):
     with pytest.raises(ValueError, match=rf"'{name}'.*alexnet, resnet20, .* 6 n \+ 2 layers"):
         models.create(name, 10)
@@ -222,12 +222,19 @@ def test_without_kernels_one_line_says_why(monkeypatch, caplog, tmp_path, compil
     assert len(caplog.records) == 1
 
 
-@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
-def test_a_library_that_was_cut_or_changed_is_compiled_again(monkeypatch, tmp_path):
+@pytest.fixture
+def copying_compiler(monkeypatch, tmp_path):
+    """A compiler that copies what another made and adds a line to ``times``, and a cache of its own."""
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
     compiled = tmp_path / "compiled.so"
     compiled.write_bytes(native._library(["c++"]).read_bytes()[:-32])  # without its digest
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    compiler = ["sh", "-c", f'for file; do :; done; cp {compiled} "$file"; echo >> {tmp_path / "times"}', "c++"]
+    return ["sh", "-c", f'for file; do :; done; cp {compiled} "$file"; echo >> {tmp_path / "times"}', "c++"]
+
+
+def test_a_library_that_was_cut_or_changed_is_compiled_again(copying_compiler, tmp_path):
+    compiler = copying_compiler
     library = native._library(compiler)
     whole = library.read_bytes()
     for content in (whole[:-1], whole[: len(whole) // 2], b"", whole[:999] + b"x" + whole[1000:]):
@@ -236,6 +243,16 @@ def test_a_library_that_was_cut_or_changed_is_compiled_again(monkeypatch, tmp_pa
         native._library(compiler)
     assert len((tmp_path / "times").read_text()) == 5
     ctypes.cdll.LoadLibrary(str(library))
+
+
+def test_another_compiler_compiles_anew_and_the_older_library_of_this_processor_goes(copying_compiler, tmp_path):
+    elsewhere = cache.folder() / "kernels-another-0123456789abcdef.so"
+    older = native._library(copying_compiler)
+    elsewhere.write_bytes(b"")
+    newer = native._library([*copying_compiler, "-mno-avx512f"])
+    assert set(cache.folder().iterdir()) == {elsewhere, newer}
+    assert older != newer
+    assert len((tmp_path / "times").read_text()) == 2
 
 
 @pytest.mark.parametrize("chosen", ["", "relative/folder"])
