@@ -25,41 +25,64 @@ def save(
 
 def resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray) -> tuple[TrainState, np.ndarray]:
     """Returns state and loss of the newest step that all folders have undamaged, or the initial ones, on the host."""
-    templates = _unstack(_items(state, total_loss), len(folders))
-    steps = sorted(set.intersection(*(set(folder.steps) for folder in folders)), reverse=True)
-    damaged: list[list[int]] = [[] for _ in folders]
-    worst = 0
-    for step in steps:
-        restored = [_restore(*each, step) for each in zip(folders, templates, strict=True)]
-        severity = parallel.max_over_processes(np.array(list(map(_severity, restored))))
-        for folder, found, severe, theirs in zip(folders, restored, severity, damaged, strict=True):
-            if severe:
-                theirs.append(step)
-                if parallel.is_first():
-                    said = found if isinstance(found, Damaged) else f"another process cannot read {folder.path}, {step}"
-                    before = "" if step == steps[-1] else "; trying the one before it"
-                    print(f"warning: {said}{before}", file=sys.stderr, flush=True)
-        worst = max(worst, *severity)
-        if not severity.any():
-            break
-    else:
-        if worst == _DAMAGED or len(steps) > 1:  # a process that is killed leaves but one that is cut short
-            path = next(folder.path for folder, theirs in zip(folders, damaged, strict=True) if theirs)
-            raise ValueError(f"{path} holds no checkpoint that can be read; choose another --output")
-        if several := [folder.path for folder in folders if len(folder.steps) > 1]:
-            raise ValueError(
-                f"{several[0]} has checkpoints of steps that another seed's folder has not; put that one's back, or "
-                "choose another --output"
-            )
-        if worst and parallel.is_first():
-            print("warning: there is none before it; starting anew", file=sys.stderr, flush=True)
-        step, restored = None, templates
+    initial = _unstack(_items(state, total_loss), len(folders))
+    step, restored, damaged = _newest_common(folders, initial)
+    if step is None:
+        _refuse_or_start_anew(folders, damaged)
+        restored = initial
     for folder, theirs in zip(folders, damaged, strict=True):
-        folder.go_back(step, theirs)
+        folder.go_back(step, list(theirs))
     items = _stack(restored)
     training = dict(items["training"])
     total_loss = training.pop("total_loss")
     return dataclasses.replace(state, **items["variables"], **training), total_loss
+
+
+def _newest_common(
+    folders: list[RunFolder], templates: list[dict[str, Any]]
+) -> tuple[int | None, list[Any], list[dict[int, int]]]:
+    """Looks for the newest step that all folders have undamaged, in every process; warns of what is damaged.
+
+    Returns the step and each folder's items, None and none where there is no such step, and the severity of what was
+    damaged in each folder, by step.
+    """
+    steps = sorted(set.intersection(*(set(folder.steps) for folder in folders)), reverse=True)
+    damaged: list[dict[int, int]] = [{} for _ in folders]
+    for step in steps:
+        restored = [_restore(*each, step) for each in zip(folders, templates, strict=True)]
+        severity = parallel.max_over_processes(np.array(list(map(_severity, restored))))
+        if not severity.any():
+            return step, restored, damaged
+        for folder, found, severe, theirs in zip(folders, restored, severity, damaged, strict=True):
+            if severe:
+                theirs[step] = int(severe)
+                said = found if isinstance(found, Damaged) else f"another process cannot read {folder.path}, {step}"
+                _warn(f"{said}{'' if step == steps[-1] else '; trying the one before it'}")
+    return None, [], damaged
+
+
+def _refuse_or_start_anew(folders: list[RunFolder], damaged: list[dict[int, int]]) -> None:
+    """Raises ValueError where starting anew would throw training away; warns where a first checkpoint was cut short.
+
+    ``damaged`` is what ``_newest_common`` returned: every step that all folders have is in it.
+    """
+    tried = set[int]().union(*damaged)
+    severities = {severe for theirs in damaged for severe in theirs.values()}
+    if _DAMAGED in severities or len(tried) > 1:  # a process that is killed leaves but one that is cut short
+        path = next(folder.path for folder, theirs in zip(folders, damaged, strict=True) if theirs)
+        raise ValueError(f"{path} holds no checkpoint that can be read; choose another --output")
+    if several := [folder.path for folder in folders if len(folder.steps) > 1]:
+        raise ValueError(
+            f"{several[0]} has checkpoints of steps that another seed's folder has not; put that one's back, or "
+            "choose another --output"
+        )
+    if tried:
+        _warn("there is none before it; starting anew")
+
+
+def _warn(said: str) -> None:
+    if parallel.is_first():
+        print(f"warning: {said}", file=sys.stderr, flush=True)
 
 
 def _restore(folder: RunFolder, template: dict[str, Any], step: int) -> dict[str, Any] | Damaged:
