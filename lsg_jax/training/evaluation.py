@@ -17,7 +17,10 @@ _BATCH = 500
 
 
 def evaluate(state: TrainState, test: DeviceSplit, dataset: Dataset, mesh: Mesh) -> dict[str, np.ndarray]:
-    """Returns accuracy and cross entropy of both paths, one value a run."""
+    """Returns accuracy and cross entropy (nats) of both paths, f64[], or f64[runs] of runs that are trained together.
+
+    Their names are test_accuracy and test_cross_entropy, of the LSG path, which is given true labels, after lsg_.
+    """
     zero = np.zeros(state.step.shape, np.float32)
     totals: Any = {path: {"correct": zero, "cross_entropy": zero} for path in ("std", "lsg")}
     devices = mesh.shape[parallel.AXIS]

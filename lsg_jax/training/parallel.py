@@ -180,11 +180,12 @@ def constrain_batch(tree: Any, mesh: Mesh) -> Any:
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, SPLIT))
 
 
-def shard_map(
-    function: Callable[..., Any], mesh: Mesh, *, inputs: Any, outputs: Any = REPLICATED
-) -> Callable[..., Any]:
-    """Returns ``function`` run by every device on its part; the functions it calls name ``AXIS`` where parts meet."""
-    return jax.shard_map(function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
+def shard_map(function: Callable[..., Any], mesh: Mesh, *, inputs: Any) -> Callable[..., Any]:
+    """Returns ``function`` run by every device on its part, with the same result on each.
+
+    The functions it calls name ``AXIS`` where parts meet.
+    """
+    return jax.shard_map(function, mesh=mesh, in_specs=inputs, out_specs=REPLICATED, check_vma=False)
 
 
 def map_seeds(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:

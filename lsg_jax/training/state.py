@@ -21,7 +21,11 @@ class Batch(NamedTuple):
 
 @flax.struct.dataclass
 class TrainState:
-    """All that a step reads and writes (arrays), and the functions it applies (static)."""
+    """All that a step reads and writes (arrays), and the functions it applies (static).
+
+    The step is i32[] and the gate f32[C, K], params and batch_stats are pytrees of f32 arrays and the optimizer states
+    Optax's. Where runs are trained together, all have these as first axis.
+    """
 
     step: jax.Array
     params: Any
