@@ -12,6 +12,7 @@ import pytest
 
 from lsg_jax import gates, losses, models, schedule
 from lsg_jax.config import Config, GateConfig, OptimizerConfig
+from lsg_jax.models.resnet import ResNet
 from lsg_jax.training import state as states
 from lsg_jax.training import steps
 
@@ -181,6 +182,32 @@ def test_without_their_weights_the_lsg_step_is_algorithm_1s_bit_for_bit():
     expected = algorithm_1(state, *given)
     after, measured = steps.lsg_step(state, given)
     chex.assert_trees_all_equal((measured["loss"], after.batch_stats, after.params, after.gate), expected)
+
+
+# bfloat16 has 8 bits: of what enters a ReLU it turns the sign of about one in 2^8, whose whole share of the gradient is
+# then wrong, so each of the three ReLUs may put its norm off by sqrt(2^-8). G's gradient has but the rounding, 2^-8.
+@pytest.mark.parametrize("step", [steps.std_step, steps.lsg_step, steps.joint_step])
+def test_a_step_computed_in_bfloat16_is_that_in_float32_but_for_rounding(step):
+    given = states.Batch(jax.random.normal(jax.random.key(5), (32, 8, 8, 3)), jnp.arange(32) % 10)
+    moves = {}
+    for name, dtype in models.PRECISIONS.items():
+        state = states.create(
+            jax.random.key(0),
+            ResNet(10, dtype=dtype, blocks=1, widths=(16,)),
+            (8, 8, 3),
+            gates.init(10, 16),
+            states.theta_optimizer(0.1, 0.9, 1e-2),
+            states.learned_gate_optimizer(0.2),
+            WEIGHTS._replace(sparsity_target=16.0),
+        )
+        before = jax.tree.map(np.array, (state.params, state.gate))
+        after, _ = step(state, given)
+        chex.assert_trees_all_equal_dtypes((after.params, after.gate), before)
+        moves[name] = jax.tree.map(np.subtract, (after.params, after.gate), before)
+    (theta, gate), (rounded, rounded_gate) = moves["float32"], moves["bfloat16"]
+    for ours, theirs in zip(jax.tree.leaves(rounded), jax.tree.leaves(theta), strict=True):
+        assert 0 < np.linalg.norm(ours - theirs) < 3 * 2**-4 * np.linalg.norm(theirs)
+    assert np.linalg.norm(rounded_gate - gate) <= 2**-8 * np.linalg.norm(gate)
 
 
 def test_theta_has_momentum():
