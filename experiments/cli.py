@@ -133,6 +133,7 @@ def train(default: Config, description: str) -> None:
     else:
         parallel.use_cores(config.run.seeds)
     folder = config.run.output or default_folder(config, default)
+    seeds, config = config.run.seeds, dataclasses.replace(config, run=dataclasses.replace(config.run, seeds=1))
     if parallel.is_first():
         for each in (folder, folder / "checkpoints", folder / "figures"):
             check_writable(each)
@@ -140,21 +141,20 @@ def train(default: Config, description: str) -> None:
     model = models.create(config.model, len(dataset.class_names))
     config.check_used(len(dataset.class_names), model.num_filters)
     config = config.resolve(len(dataset.train.labels), len(dataset.class_names), model.num_filters)
-    several = config.run.seeds > 1
-    if not several:
+    if seeds == 1:
         check_folder(config, folder)
     if config.gate == "learned":
         print(f"a = {config.lsg.sparsity_weight:.4g}, s = {config.lsg.sparsity_target:g}; ", end="")
         if not config.gated_epochs():
             print("no epoch is gated, so the gate stays as it starts; ", end="")
     print(f"{len(dataset.train.labels)} training images, run folder {folder}", flush=True)
-    histories = fit_seeds(config, dataset, folder, config.run.seeds) if several else [fit(config, dataset, folder)]
+    histories = [fit(config, dataset, folder)] if seeds == 1 else fit_seeds(config, dataset, folder, seeds)
     if not parallel.is_first():
         return
-    if several:
-        _summarize_seeds(folder, histories)
-    else:
+    if seeds == 1:
         _summarize(folder, histories[0])
+    else:
+        _summarize_seeds(folder, histories)
 
 
 def default_folder(config: Config, default: Config) -> Path:

@@ -2,9 +2,14 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import multiprocessing
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import chex
@@ -14,7 +19,7 @@ import numpy as np
 import pytest
 
 from lsg_jax import data, load_run, models, schedule
-from lsg_jax.config import Config, GateConfig, OptimizerConfig
+from lsg_jax.config import Config, GateConfig, OptimizerConfig, OutputConfig
 from lsg_jax.training import folder as folders
 from lsg_jax.training import initialization, loop, parallel, progress, segments, steps
 from lsg_jax.training import state as states
@@ -100,8 +105,6 @@ def test_a_signal_in_the_middle_of_an_epoch_saves_and_resumes_exactly(tmp_path, 
     def signalled(*arguments, **constants):
         calls.append(arguments[-2:])
         if calls.count((0, 1)) == 2:
-            import signal
-
             signal.raise_signal(signal.SIGTERM)
         return segment(*arguments, **constants)
 
@@ -140,7 +143,6 @@ def test_a_label_that_is_no_class_is_refused(tmp_path, split, label):
 
 def test_the_last_seeds_there_are_can_be_trained(tmp_path):
     config, dataset = tiny_run(seed=2**32 - 2, optimizer=OptimizerConfig(epochs=1, batch_size=64))
-    config = dataclasses.replace(config, run=dataclasses.replace(config.run, seeds=2))
     loop.fit_seeds(config, dataset, tmp_path, 2)
     assert load_run(tmp_path / f"seed{2**32 - 1}").config.seed == 2**32 - 1
 
@@ -220,6 +222,36 @@ def test_other_seeds_in_the_same_folder_are_refused(tmp_path):
     assert loop.fit(config, dataset, tmp_path / "seed0") == histories[0]
     with pytest.raises(ValueError, match="seed0 holds a run of one seed; choose another --output"):
         loop.fit_seeds(config, dataset, tmp_path / "seed0", 2)
+
+
+@pytest.mark.parametrize("fit", [loop.fit, functools.partial(loop.fit_seeds, seeds=4)])
+def test_a_configuration_of_several_seeds_is_refused(tmp_path, fit):
+    config, dataset = tiny_run(run=OutputConfig(seeds=4))
+    with pytest.raises(ValueError, match="must be of one seed, got --seeds=4; fit_seeds is told how many"):
+        fit(config, dataset, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_command_at_once(tmp_path, first):
+    (tmp_path / "endless").mkdir()
+    (tmp_path / "endless" / "__init__.py").write_text("import experiments")  # as each command does
+    (tmp_path / "endless" / "__main__.py").write_text(
+        "import time\nfrom lsg_jax.training import signals\n"
+        "with signals.collected():\n    print('training', flush=True)\n    time.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "endless"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
+        assert process.stdout.readline() == "training\n"
+        process.send_signal(first)
+        assert process.stderr.readline() == "\n"
+        assert process.stderr.readline() == "stopping after this segment; once more to stop at once\n"
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 130
+        assert process.stderr.read() == "stopped; what was saved is kept\n"
 
 
 def test_a_thread_trains_without_signals(tmp_path):

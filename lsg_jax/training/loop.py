@@ -58,14 +58,14 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
     """Trains, or goes on training, the run in ``folder`` and returns its history, a dictionary an epoch.
 
     Args:
-      config: a resolved configuration (``Config.resolve``).
+      config: a resolved configuration (``Config.resolve``) of one seed.
       dataset: what to train and measure on.
       folder: the run folder; made where it does not exist.
 
     Raises:
-      ValueError: if the configuration is not resolved or does not fit the data or the devices, if the folder holds a
-        run of another configuration or of other data, is being trained already, or is not the same folder for each
-        process, or if ``config.init`` does not fit.
+      ValueError: if the configuration is not resolved, is of several seeds or does not fit the data or the devices, if
+        the folder holds a run of another configuration or of other data, is being trained already, or is not the same
+        folder for each process, or if ``config.init`` does not fit.
       Interrupted: after SIGINT or SIGTERM, once the state is saved.
       Diverged: if the loss, theta, batch statistics, G or a momentum is not finite.
       OSError: if something cannot be written, or ``config.init`` not be read.
@@ -76,12 +76,11 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
 def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> list[list[dict[str, Any]]]:
     """Trains ``seeds`` runs as one program, from ``config.seed`` on; seed N has the run folder ``folder / seedN``.
 
-    Arguments, errors and folders are those of ``fit``; returns a history a seed. A folder of
-    other seeds is refused: ValueError.
+    Arguments, errors and folders are those of ``fit``, the configuration that of the first seed; returns a history a
+    seed. A folder of other seeds is refused: ValueError.
     """
     numbers = range(config.seed, config.seed + seeds)
-    alone = dataclasses.replace(config.run, seeds=1)
-    configs = [dataclasses.replace(config, seed=number, run=alone) for number in numbers]
+    configs = [dataclasses.replace(config, seed=number) for number in numbers]
     paths = [folder / f"seed{number}" for number in numbers]
     if parallel.is_first():
         if (folder / "config.json").exists():
@@ -129,6 +128,10 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
 def _check(configs: list[Config], dataset: Dataset, paths: list[Path], mesh: Mesh) -> None:
     """Raises ValueError where the runs cannot be trained, before anything is written."""
     config = configs[0]
+    if config.run.seeds != 1:
+        raise ValueError(
+            f"the configuration must be of one seed, got --seeds={config.run.seeds}; fit_seeds is told how many"
+        )
     initialization.check_labels(dataset)
     model = models.create(config.model, len(dataset.class_names))
     if config != config.resolve(len(dataset.train.labels), model.num_classes, model.num_filters):
