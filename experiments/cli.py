@@ -34,7 +34,7 @@ _Options = TypeVar("_Options")
 
 
 def main(command: Callable[[], None]) -> None:
-    """Runs a command; a ValueError or OSError becomes one line and exit status 2, a signal 130 or 143."""
+    """Runs a command; a ValueError, an OSError or no memory becomes one line and exit status 2, a signal 130 or 143."""
     for name in ("absl", "asyncio"):  # where Orbax writes the traceback of what it raises as well
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = partial(_unraisable, sys.unraisablehook)
@@ -48,11 +48,13 @@ def main(command: Callable[[], None]) -> None:
     except Interrupted as stop:
         print("saved; repeat the same command to resume", file=sys.stderr)
         sys.exit(128 + stop.signum)
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in first:
+            _fail(f"out of memory ({first}); in training, try a smaller --batch-size or fewer --seeds")
         if not jax.distributed.is_initialized():
             raise
-        lines = str(error).splitlines() or [""]
-        _fail(f"JAX stopped ({lines[0]}); if another process has ended, repeat the command on all", status=1)
+        _fail(f"JAX stopped ({first}); if another process has ended, repeat the command on all", status=1)
     except Diverged as error:
         _fail(str(error), status=1)
     except OSError as error:

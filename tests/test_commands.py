@@ -10,11 +10,13 @@ import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks import commands, cpu, gpu, metrics, seeds
-from experiments import claims, cli, digits, gates, markdown, summarize
+from experiments import claims, cli, digits, gates, markdown, results, summarize
 from lsg_jax.config import Config
 
 
@@ -149,8 +151,9 @@ def test_digits_default_learns_a_sparse_gate(monkeypatch, tmp_path):
 
 
 def test_a_stated_command_names_no_folder_of_the_machine():
-    started = summarize.command(Config(init=Path("/home/someone/resnet20.th")))
-    assert "--init=resnet20.th " in started
+    config = Config(init=Path("/home/someone/resnet20.th"))
+    assert "--init=resnet20.th " in summarize.command(config)
+    assert "init resnet20.th" in results._settings(config)
     assert "--init" not in summarize.command(Config())
 
 
@@ -189,6 +192,37 @@ def test_a_full_disk_is_said_in_one_line(capsys, monkeypatch):
     assert stop.value.code == 2
     said = "error: [Errno 28] No space left on device: 'runs/x/metrics.jsonl'; make room and repeat the same command\n"
     assert capsys.readouterr().err == said
+
+
+def raised(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("fail", "several", "status", "said"),
+    [
+        (lambda: np.zeros(2**58), False, 2, "out of memory (Unable to allocate 2.00 EiB "),
+        (lambda: raised(MemoryError()), False, 2, "out of memory (MemoryError); in training, try a smaller --batch-s"),
+        (lambda: jax.block_until_ready(jnp.zeros(2**45)), False, 2, "out of memory (RESOURCE_EXHAUSTED: "),
+        (lambda: raised(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9")), True, 2, "out of memory (RESOURCE_EXHA"),
+        (lambda: raised(jax.errors.JaxRuntimeError("INTERNAL: 9")), True, 1, "JAX stopped (INTERNAL: 9); if another "),
+    ],
+)
+def test_out_of_memory_is_said_in_one_line(capsys, monkeypatch, fail, several, status, said):
+    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: several)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(fail)
+    assert stop.value.code == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")
+
+
+def test_what_else_stops_jax_in_one_process_is_raised(monkeypatch):
+    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL: broken"):
+        cli.main(lambda: raised(jax.errors.JaxRuntimeError("INTERNAL: broken")))
 
 
 def test_of_what_cannot_be_raised_only_late_writers_are_not_shown():
