@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,6 +94,21 @@ def test_max_pool_equals_flaxs(size):
     theirs, expected = jax.value_and_grad(lambda x: jnp.sum(jnp.sin(nn.max_pool(x, (2, 2), (2, 2)))))(maps)
     assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
+
+
+def test_a_gradient_through_max_pool_is_flaxs_whatever_is_computed_twice(monkeypatch):
+    images = jax.random.normal(jax.random.key(0), (16, 8, 8, 3))
+    model = alexnet.AlexNet(3, widths=(8, 8))
+    variables = model.init(jax.random.key(1), images)
+
+    def cost(params):
+        logits, _ = model.apply(variables | {"params": params}, images, train=True, mutable=["batch_stats"])
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, jnp.arange(16) % 3))
+
+    ours = jax.jit(jax.grad(cost))(variables["params"])
+    monkeypatch.setattr(alexnet, "max_pool", partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2)))
+    expected = jax.jit(jax.grad(lambda params: cost(params)))(variables["params"])
+    chex.assert_trees_all_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["vgg", "resnet", "resnet2", "resnet21", "resnet1208", "resnet020", "resnet20x"])
@@ -245,14 +261,10 @@ def test_a_library_that_was_cut_or_changed_is_compiled_again(copying_compiler, t
     ctypes.cdll.LoadLibrary(str(library))
 
 
-def test_another_compiler_compiles_anew_and_the_older_library_of_this_processor_goes(copying_compiler, tmp_path):
-    elsewhere = cache.folder() / "kernels-another-0123456789abcdef.so"
-    older = native._library(copying_compiler)
-    elsewhere.write_bytes(b"")
-    newer = native._library([*copying_compiler, "-mno-avx512f"])
-    assert set(cache.folder().iterdir()) == {elsewhere, newer}
-    assert older != newer
-    assert len((tmp_path / "times").read_text()) == 2
+def test_another_compiler_compiles_anew(copying_compiler):
+    libraries = {native._library(copying_compiler), native._library([*copying_compiler, "-mno-avx512f"])}
+    assert set(cache.folder().iterdir()) == libraries
+    assert len(libraries) == 2
 
 
 @pytest.mark.parametrize("chosen", ["", "relative/folder"])

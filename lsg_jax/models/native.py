@@ -1,4 +1,4 @@
-"""Compiles ``kernels/`` for this processor on first use, keeps the newest library in the cache, and calls it."""
+"""Compiles ``kernels/`` for this processor on first use, keeps the library in the cache, and calls it."""
 
 import ctypes
 import functools
@@ -82,14 +82,11 @@ def _library(compiler: list[str]) -> Path:
     header = Path(include, "xla", "ffi", "api", "c_api.h").read_bytes()
     sources = [file.read_bytes() for file in _SOURCES]
     key = hashlib.sha256(b"\0".join((header, *sources, shlex.join(compile_with).encode()))).hexdigest()
-    name = f"kernels-{cache.processor()}"
-    library = cache.folder() / f"{name}-{key[:16]}.so"
+    library = cache.folder() / f"kernels-{cache.processor()}-{key[:16]}.so"
     if not _is_whole(library):
         command = [*compile_with, f"-I{include}", *(str(file) for file in _SOURCES if file.suffix == ".cc"), "-o"]
         try:
             cache.publish(library, partial(_compile, command))
-            for older in set(library.parent.glob(f"{name}-*.so")) - {library}:
-                older.unlink(missing_ok=True)  # a process that has loaded it keeps it
         except CompilerFailed:
             raise
         except OSError as error:
