@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from experiments import markdown
-from lsg_jax import cache
+from lsg_jax import files
 from lsg_jax.training import parallel
 
 
@@ -17,7 +17,7 @@ def write(name: str, measured: dict[str, Any], table: str | None = None) -> None
     """Writes what was measured, where and of what, and its Markdown table into the part of a page marked ``name``."""
     file = Path("results/benchmarks", f"{name}.json")
     content = json.dumps({"revision": revision(), "machine": _machine()} | measured, indent=2) + "\n"
-    cache.publish(file, lambda temporary: temporary.write_text(content))
+    files.publish(file, lambda temporary: temporary.write_text(content))
     if table is not None:
         markdown.fill({name: table})
     print(f"{file} written" if table is None else f"{file} and {markdown.page_of(name)} written")

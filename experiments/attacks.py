@@ -17,7 +17,7 @@ import numpy as np
 from experiments import claims, cli, paper
 from experiments.claims import Claim, Picture
 from experiments.network import Network, check_agreed
-from lsg_jax import Run, cache, data, models, plots
+from lsg_jax import Run, cache, data, files, models, plots
 from lsg_jax.analysis import attacks, comparison
 from lsg_jax.analysis.attacks import Attack
 from lsg_jax.analysis.classifier import correct
@@ -128,7 +128,7 @@ def _in_blocks(
         if (kept := _read(file)) is None:
             kept = jax.tree.map(np.asarray, attack(network.run.probabilities, *block, key, **budget))
             with suppress(OSError):  # a cache that cannot be written only costs time
-                cache.publish(file, partial(_save, kept))
+                files.publish(file, partial(_save, kept))
         found.append(kept)
         fooled += int(kept.success.sum())
         seconds = time.perf_counter() - began

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from experiments import cli
 from experiments.network import Network, open_networks
 from lsg_jax.analysis import comparison
-from lsg_jax.cache import publish
 from lsg_jax.config import Unset
+from lsg_jax.files import publish
 
 
 class Picture(NamedTuple):

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import tyro
 
-from lsg_jax import cache, data, gates, load_run, models, plots
+from lsg_jax import cache, data, files, gates, load_run, models, plots
 from lsg_jax.config import Config
 from lsg_jax.training import parallel
 from lsg_jax.training.folder import check_folder
@@ -116,7 +116,7 @@ def parse(options: type[_Options], description: str, default: Any = tyro.MISSING
 
 def _expanded(value: Any) -> Any:
     if isinstance(value, Path):
-        return cache.expanded(value)
+        return files.expanded(value)
     if isinstance(value, tuple):
         return tuple(map(_expanded, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -173,7 +173,7 @@ def default_folder(config: Config, default: Config) -> Path:
 
 def save_figure(figure: Any, file: Path) -> None:
     """Writes a PNG."""
-    cache.publish(file, lambda temporary: figure.savefig(temporary, dpi=150, format="png"))
+    files.publish(file, lambda temporary: figure.savefig(temporary, dpi=150, format="png"))
 
 
 def _summarize(folder: Path, history: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from lsg_jax import cache
+from lsg_jax import files
 
 PAGES = (Path("README.md"), Path("results/findings.md"))
 
@@ -40,4 +40,4 @@ def fill(tables: Mapping[str, str]) -> None:
         page = page_of(name)
         texts[page] = insert(texts.get(page, page.read_text()), name, content)
     for page, text in texts.items():
-        cache.publish(page, partial(Path.write_text, data=text))
+        files.publish(page, partial(Path.write_text, data=text))

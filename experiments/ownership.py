@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from experiments import cli, stored
-from lsg_jax import cache, load_run, plots
+from lsg_jax import files, load_run, plots
 from lsg_jax.analysis import ownership
 
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -65,7 +65,7 @@ def count(options: Options) -> None:
         },
     }
     content = json.dumps(numbers, indent=1) + "\n"
-    cache.publish(options.output, lambda file: file.write_text(content))
+    files.publish(options.output, lambda file: file.write_text(content))
     cli.save_figure(plots.ownership_bars(found, names), options.output.with_suffix(".png"))
     print(f"{options.output} and {options.output.with_suffix('.png')} written")
 

@@ -32,7 +32,7 @@ from experiments import (
 )
 from experiments.claims import Claim
 from experiments.network import Network, open_networks
-from lsg_jax import Run, cache
+from lsg_jax import Run, files
 from lsg_jax.config import Unset
 
 # All but the attacks, which take minutes.
@@ -189,7 +189,7 @@ def report(options: Options) -> None:
         print(f"{found[-1].title}: {time.perf_counter() - began:.1f} s", flush=True)
     content = {"report.html": page(networks, found), "report.json": claims.to_json(content_of(networks, found))}
     for name, text in content.items():
-        cache.publish(folder / name, partial(Path.write_text, data=text))
+        files.publish(folder / name, partial(Path.write_text, data=text))
         print(folder / name)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from experiments import cifar10, cli, digits, markdown, stored, summarize, tables, verdicts
-from lsg_jax import cache, plots
+from lsg_jax import files, plots
 from lsg_jax.config import Config
 
 _HEAD = """# Results
@@ -356,7 +356,7 @@ def write(options: Options) -> None:
     markdown.fill({name: table(options.folder, name) for name in options.tables})
     if (figure := glance(found)) is not None:
         cli.save_figure(figure, options.folder / "verdicts.png")
-    cache.publish(options.folder / "README.md", lambda file: file.write_text(content))
+    files.publish(options.folder / "README.md", lambda file: file.write_text(content))
     print(options.folder / "README.md")
 
 

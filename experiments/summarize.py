@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from experiments import cli, markdown
-from lsg_jax import cache, load_run
+from lsg_jax import files, load_run
 from lsg_jax.config import Config
 
 MEASURES = {
@@ -101,7 +101,7 @@ def write(options: Options) -> None:
     page = markdown.page_of(options.name)
     summary["command"] = "python -m experiments.summarize " + shlex.join(sys.argv[1:])
     file, content = Path("results") / f"{options.name}.json", json.dumps(summary, indent=1) + "\n"
-    cache.publish(file, lambda temporary: temporary.write_text(content))
+    files.publish(file, lambda temporary: temporary.write_text(content))
     markdown.fill({options.name: table(summary)})
     print(f"{file} and {page} written")
 

@@ -20,7 +20,7 @@ import tyro
 from experiments import claims, cli, convergence, report, stored, summarize, verdicts
 from experiments.network import Network, open_networks
 from experiments.verdicts import Row
-from lsg_jax import cache, plots
+from lsg_jax import files, plots
 from lsg_jax.analysis.comparison import Compared, compare
 from lsg_jax.checkpoint import environment
 from lsg_jax.config import Config, GateConfig, Unset
@@ -174,7 +174,7 @@ def write(options: Options) -> None:
             for alternating, joint in twins(found)
         ],
     }
-    cache.publish(options.output, partial(Path.write_text, data=claims.to_json(content)))
+    files.publish(options.output, partial(Path.write_text, data=claims.to_json(content)))
     differences = {
         effect: {arm: differs[claim].difference for arm, differs in compared.items()}
         for effect, claim in effects.items()

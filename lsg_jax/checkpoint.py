@@ -23,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.tree_util import Partial
 
-from lsg_jax import cache, gates, models
+from lsg_jax import files, gates, models
 from lsg_jax.config import Config, OutputConfig
 from lsg_jax.data import Dataset, normalize
 
@@ -112,7 +112,7 @@ class Checkpoints:
         if training is not None:
             items["training"] = ocp.args.StandardSave(training)
         try:
-            with cache.naming(self._folder(step)):
+            with files.naming(self._folder(step)):
                 self._manager.save(step, args=ocp.args.Composite(**items), force=True)
         except ValueError as error:  # tensorstore's word for what the system refused
             if (code := re.search(r"os_error_code='(\d+)'", str(error))) is None:
@@ -121,7 +121,7 @@ class Checkpoints:
         if jax.process_index() == 0:
             folder = self._folder(step)
             content = json.dumps(_digests(folder), indent=1) + "\n"
-            cache.publish(folder / _DIGESTS, lambda file: file.write_text(content))
+            files.publish(folder / _DIGESTS, lambda file: file.write_text(content))
 
     def _folder(self, step: int) -> Path:
         return Path(self._manager.directory, str(step))
@@ -369,7 +369,7 @@ def save_run(run: Run, path: str | Path) -> None:
       FileExistsError: where there is something at ``path`` already.
       OSError: where it cannot be written.
     """
-    path = cache.expanded(path)
+    path = files.expanded(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already; remove it or choose another folder")
     config = replace(run.config, data=replace(run.config.data, data_dir=None), run=OutputConfig())
@@ -401,7 +401,7 @@ def load_run(path: str | Path) -> Run:
       Damaged: a ValueError, where the checkpoint is not what was saved; the message names it and the one before it.
       ValueError: where it was written by another version.
     """
-    path = cache.expanded(path)
+    path = files.expanded(path)
     one = path.name.isdigit() and path.parent.name == "checkpoints"
     folder, wanted = (path.parent, int(path.name)) if one else (path / "checkpoints", None)
     if not path.exists():

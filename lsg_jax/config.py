@@ -19,7 +19,6 @@ _ONLY_WITH = {
     "shared_filters": ("gate", "fixed"),
     **dict.fromkeys(("period", "phase"), ("scheme", "alternate")),
 }
-SCHEMES = ("alternate", "joint")
 _MOST_SEEDS = 1000  # as one program
 
 
@@ -125,10 +124,10 @@ class Config:
 
     def __post_init__(self) -> None:
         models.constructor(self.model)
-        _choice("gate", self.gate, GATES)
-        _choice("scheme", self.scheme, SCHEMES)
-        _choice("precision", self.precision, models.PRECISIONS)
-        _choice("schedule", self.optimizer.schedule, schedule.SCHEDULES)
+        checks.known("--gate", self.gate, GATES)
+        checks.known("--scheme", self.scheme, schedule.SCHEMES)
+        checks.known("--precision", self.precision, models.PRECISIONS)
+        checks.known("--schedule", self.optimizer.schedule, schedule.SCHEDULES)
         for name, value, least in (
             ("seed", self.seed, 0),
             ("epochs", self.optimizer.epochs, 1),
@@ -281,8 +280,3 @@ class Config:
 def _require(holds: bool, name: str, value: Any, allowed: str) -> None:
     if not holds:
         raise ValueError(f"--{name} must be {allowed}, got {value}")
-
-
-def _choice(name: str, value: str, known: Any) -> None:
-    if value not in known:
-        raise ValueError(f"unknown --{name} {value!r}; choose one of: {', '.join(known)}")

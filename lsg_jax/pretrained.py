@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from lsg_jax import cache, checks, gates, models
+from lsg_jax import checks, files, gates, models
 from lsg_jax.checkpoint import Run
 from lsg_jax.config import Config
 from lsg_jax.data import cifar10
@@ -63,7 +63,7 @@ def read(path: str | Path) -> Pretrained:
       OSError: where the file is missing or cannot be read.
       ValueError: where it is not such a network, or PyTorch is needed and missing; the message names file and tensor.
     """
-    path = cache.expanded(path)
+    path = files.expanded(path)
     tensors = _tensors(path)
     blocks = 1
     while f"layer1.{blocks}.conv1.weight" in tensors:
@@ -122,7 +122,7 @@ def export_torch(run: Run, path: str | Path) -> None:
       OSError: where the file cannot be written.
       ValueError: where the model is no residual network, or PyTorch is needed and missing.
     """
-    path = cache.expanded(path)
+    path = files.expanded(path)
     _check_suffix(path)
     model = models.create(run.config.model, len(run.class_names))
     if not isinstance(model, ResNet):
@@ -136,11 +136,11 @@ def export_torch(run: Run, path: str | Path) -> None:
     if path.suffix == ".safetensors":
         from safetensors.numpy import save_file
 
-        cache.publish(path, lambda file: save_file(tensors, file))
+        files.publish(path, lambda file: save_file(tensors, file))
     else:
         torch = _torch(path)
         state = {name: torch.from_numpy(array) for name, array in tensors.items()}
-        cache.publish(path, lambda file: torch.save(state, file))
+        files.publish(path, lambda file: torch.save(state, file))
 
 
 def _places(blocks: int) -> dict[str, tuple[str, ...]]:

@@ -96,14 +96,14 @@ def test_a_cache_that_does_not_fit_on_the_disk_leaves_nothing(prepared, monkeypa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     source = folder / "cifar10" / "3.0.2"
     forget(source)
-    publish = cifar10.cache.publish
+    publish = cifar10.files.publish
 
     def full(file, write):
         if file.parent.parent == source and file.name == "test_images.npy":
             raise OSError(28, "No space left on device")
         publish(file, write)
 
-    monkeypatch.setattr(cifar10.cache, "publish", full)
+    monkeypatch.setattr(cifar10.files, "publish", full)
     assert len(data.load("cifar10", folder).test.labels) == 10
     assert not list(source.glob("lsg_jax-*"))
     assert len(list(tmp_path.glob("lsg_jax/lsg_jax-*/*.npy"))) == 5

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lsg_jax import cache
+from lsg_jax import cache, files
 from lsg_jax.data.statistics import channel_statistics
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -37,7 +37,7 @@ def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str
     Raises:
       OSError: if the data is missing and cannot be downloaded, or is damaged; the message names the folder.
     """
-    data_dir = cache.expanded(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
+    data_dir = files.expanded(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
     source = data_dir / "cifar10" / "3.0.2"
     info = source / "dataset_info.json"
     if not info.is_file():
@@ -135,7 +135,7 @@ def _write(folder: Path, arrays: dict[str, np.ndarray]) -> bool:
         return False
     try:
         for key, array in arrays.items():
-            cache.publish(folder / f"{key}.npy", partial(save, array))
+            files.publish(folder / f"{key}.npy", partial(save, array))
     except OSError:
         if _read(folder) is None:  # unless another process has filled it
             shutil.rmtree(folder, ignore_errors=True)

@@ -40,6 +40,5 @@ def create(name: str, num_classes: int, batch_axis: str | None = None, precision
     construct = constructor(name)
     if not checks.is_whole(num_classes) or num_classes < 2:
         raise ValueError(f"a classifier needs a whole number of at least 2 classes, got {num_classes!r}")
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}; choose one of: {', '.join(PRECISIONS)}")
+    checks.known("precision", precision, PRECISIONS)
     return construct(num_classes, batch_axis, PRECISIONS[precision])

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lsg_jax import cache
+from lsg_jax import cache, files
 
 _SOURCES = sorted(path for path in Path(__file__).with_name("kernels").glob("*") if path.suffix in (".cc", ".h"))
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-w")
@@ -86,7 +86,7 @@ def _library(compiler: list[str]) -> Path:
     if not _is_whole(library):
         command = [*compile_with, f"-I{include}", *(str(file) for file in _SOURCES if file.suffix == ".cc"), "-o"]
         try:
-            cache.publish(library, partial(_compile, command))
+            files.publish(library, partial(_compile, command))
         except CompilerFailed:
             raise
         except OSError as error:

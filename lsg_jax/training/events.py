@@ -8,7 +8,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
-from lsg_jax import cache
+from lsg_jax import files
 
 
 def append(file: Path, step: int, values: dict[str, float]) -> None:
@@ -22,7 +22,7 @@ def append(file: Path, step: int, values: dict[str, float]) -> None:
     if not file.exists():
         start = Event(wall_time=now, step=step, session_log=SessionLog(status=SessionLog.START))
         events = [Event(wall_time=now, file_version="brain.Event:2"), start, *events]
-    with cache.naming(file), file.open("ab") as stream:
+    with files.naming(file), file.open("ab") as stream:
         stream.write(b"".join(map(_record, events)))
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lsg_jax import cache
+from lsg_jax import files
 from lsg_jax.checkpoint import Checkpoints, Damaged, describe
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
@@ -44,9 +44,9 @@ class RunFolder:
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(_exclusive(self.path))
                 for name in ("config.json", "metrics.jsonl"):
-                    cache.remove_leftovers(self.path / name)
+                    files.remove_leftovers(self.path / name)
                 settings = json.dumps(self._config.to_json(), indent=2) + "\n"
-                cache.publish(self.path / "config.json", lambda file: file.write_text(settings))
+                files.publish(self.path / "config.json", lambda file: file.write_text(settings))
             parallel.check_shared(self.path)
             self._checkpoints = Checkpoints(self.path / "checkpoints")
             stack.callback(self._checkpoints.close)
@@ -92,7 +92,7 @@ class RunFolder:
         self._checkpoints.discard_after(step)
         if parallel.is_first():
             lines = "".join(json.dumps(line) + "\n" for line in self.history)
-            cache.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines))
+            files.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines))
 
     def save(self, step: int, variables: Any, training: Any, *, measured: bool, seconds: float) -> None:
         """Saves a checkpoint; ``measured`` tells whether the last line of ``history`` is about these variables."""
@@ -108,7 +108,7 @@ class RunFolder:
 
     def _write(self, line: dict[str, Any]) -> None:
         file = self.path / "metrics.jsonl"
-        with cache.naming(file), file.open("a") as stream:
+        with files.naming(file), file.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
         events.append(self._events, line["epoch"], {k: v for k, v in line.items() if isinstance(v, float)})
 

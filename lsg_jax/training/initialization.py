@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import optax
 
-from lsg_jax import cache, gates, losses, models, pretrained
+from lsg_jax import files, gates, losses, models, pretrained
 from lsg_jax.checkpoint import Run, load_run
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
@@ -29,7 +29,7 @@ def check_labels(dataset: Dataset) -> None:
 
 def open_origin(path: Path, config: Config, dataset: Dataset) -> Run:
     """Opens what training starts from; raises ValueError where it does not fit the configuration or the data set."""
-    path = cache.expanded(path)
+    path = files.expanded(path)
     if not path.suffix and not path.is_dir():
         raise FileNotFoundError(f"there is no run folder --init {path}")
     origin = load_run(path) if path.is_dir() else pretrained.import_torch(path)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from benchmarks import results
 from experiments import cli, markdown
-from lsg_jax import cache
+from lsg_jax import files
 from lsg_jax.checkpoint import environment
 from tests.faults.faults import FAULTS, Fault, end_all, whole
 
@@ -82,9 +82,9 @@ def write(name: str, found: dict[str, Any]) -> None:
         "environment": environment(),
         "faults": {each: every[each] for each in FAULTS if each in every},
     }
-    cache.publish(RESULTS, lambda file: file.write_text(json.dumps(content, indent=1) + "\n"))
+    files.publish(RESULTS, lambda file: file.write_text(json.dumps(content, indent=1) + "\n"))
     page = markdown.insert(PAGE.read_text(), "reliability", table(content["faults"]))
-    cache.publish(PAGE, lambda file: file.write_text(page))
+    files.publish(PAGE, lambda file: file.write_text(page))
 
 
 def table(faults: dict[str, dict[str, Any]]) -> str:
