@@ -200,7 +200,7 @@ def test_the_committed_page_of_results_is_what_the_files_say():
     assert (folder / "verdicts.png").is_file()
     commands = subprocess.check_output(["make", "--dry-run", "results-cifar10"], cwd=folder.parent, text=True)
     shown = re.search(r"experiments.results --tables ((.*\\\n)*.*)", commands)[1].replace("\\", "").split()
-    assert {"cifar10-learned", "effects-finetune"} <= set(shown)
+    assert {"stated-cifar10-learned", "effects-finetune"} <= set(shown)
     for name in shown:
         page = markdown.page_of(name, folder.parent).read_text()
         assert markdown.insert(page, name, results.table(folder, name)) == page

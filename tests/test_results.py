@@ -118,6 +118,9 @@ def test_what_is_counted_over_images_is_judged_at_both_ends_of_its_difference(ru
     attacked["learned"]["one pixel"]["success rate less the other's"] = {"mean": 1.0, "low": None, "high": None}
     (line,) = (each for each in tables.claims_table(content).splitlines() if each.startswith("| one pixel"))
     assert line.endswith("| cannot tell |")  # of one image
+    whole, short = (tables.claims_table(content, stated=stated).splitlines() for stated in (False, True))
+    assert [line for line in whole[2:] if re.search(r"\d", line.split(" | ")[1])] == short[2:]
+    assert len(short) == 2 + 10 < len(whole)
 
 
 @pytest.mark.parametrize(
