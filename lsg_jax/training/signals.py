@@ -36,10 +36,10 @@ def collected() -> Iterator[list[int]]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def receive(number: int, _: Any) -> None:
-        os.write(2, b"\nstopping after this segment; once more to stop at once\n")
-        received.append(number)
-        for each, handler in before.items():
+        for each, handler in before.items():  # first: who reads the line may send the second at once
             signal.signal(each, handler)
+        received.append(number)
+        os.write(2, b"\nstopping after this segment; once more to stop at once\n")
 
     for number in before:
         signal.signal(number, receive)
