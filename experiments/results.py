@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments import cifar10, cli, digits, markdown, stored, summarize, tables, verdicts
+from experiments import cifar10, cli, digits, markdown, stored, summarize, tables, tradeoff, verdicts
 from lsg_jax import files, plots
 from lsg_jax.config import Config
 
@@ -350,10 +350,12 @@ def table(folder: Path, name: str) -> str:
 
 
 def write(options: Options) -> None:
-    """Writes the page and, where asked, tables of others."""
+    """Writes the page with its pictures of verdicts and of comparisons and, where asked, tables of other pages."""
     found = read(options.folder)
     content = page(found)
     markdown.fill({name: table(options.folder, name) for name in options.tables})
+    for file, compared in _readable(found.comparisons):
+        cli.save_figure(tradeoff.picture(compared), file.with_suffix(".png"))
     if (figure := glance(found)) is not None:
         cli.save_figure(figure, options.folder / "verdicts.png")
     files.publish(options.folder / "README.md", lambda file: file.write_text(content))

@@ -6,6 +6,7 @@ than its control, which must have been trained before too.
 """
 
 import dataclasses
+import json
 import shlex
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from typing import Any
 
 import numpy as np
 import tyro
+from matplotlib.figure import Figure
 
 from experiments import claims, cli, convergence, report, stored, summarize, verdicts
 from experiments.network import Network, open_networks
 from experiments.verdicts import Row
 from lsg_jax import files, plots
-from lsg_jax.analysis.comparison import Compared, compare
+from lsg_jax.analysis.comparison import Compared, Interval, compare
 from lsg_jax.checkpoint import environment
 from lsg_jax.config import Config, GateConfig, Unset
 
@@ -91,9 +93,9 @@ def curves(arms: dict[str, dict[int, Network]]) -> list[list[str]]:
     families: dict[tuple[Any, ...], dict[float, str]] = defaultdict(dict)
     proportional: dict[tuple[Any, ...], dict[float, str]] = defaultdict(dict)
     for arm, each in settings.items():
+        trained_with = next(iter(arms[arm].values())).run.config.settings()
         for name in ARM:
-            value = next(iter(arms[arm].values())).run.config.settings()[name]
-            if isinstance(value, float | int):
+            if isinstance(value := trained_with[name], float | int):
                 families[(name, *_but_for(each, name))][value] = arm
         if all(costs := [each[cost] for cost in _COSTS]):
             proportional[(round(costs[0] / costs[1], 9), *_but_for(each, *_COSTS))][costs[0]] = arm
@@ -147,7 +149,6 @@ def write(options: Options) -> None:
     found = arms(networks)
     rows, untold, measured = _measure(found)
     compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}
-    effects = {row.effect: row.claim for row in rows if row.effect is not None}
     content = {
         "version": stored.VERSIONS["tradeoff"],
         "command": shlex.join(["python", "-m", "experiments.tradeoff", *map(str, options.runs)]),
@@ -164,7 +165,7 @@ def write(options: Options) -> None:
         "claims": {row.claim: row.paper for row in rows},
         "alone": [row.claim for row in rows if row.alone],
         "untold": untold,
-        "effects": effects,
+        "effects": {row.effect: row.claim for row in rows if row.effect is not None},
         "arms": {
             arm: {row.claim: _describe(row, seeds, measured["none"], compared[arm][row.claim]) for row in rows}
             for arm, seeds in measured.items()
@@ -173,21 +174,31 @@ def write(options: Options) -> None:
             {"alternating": alternating, "joint": joint} | convergence.compare_schemes(found[alternating], found[joint])
             for alternating, joint in twins(found)
         ],
+        "curves": curves(found),
     }
-    files.publish(options.output, partial(Path.write_text, data=claims.to_json(content)))
-    differences = {
-        effect: {arm: differs[claim].difference for arm, differs in compared.items()}
-        for effect, claim in effects.items()
-    }
-    accuracy = differences.pop("accuracy")
-    picture = options.output.with_suffix(".png")
-    cli.save_figure(plots.tradeoff(accuracy, differences, curves(found)), picture)
+    text = claims.to_json(content)
+    files.publish(options.output, partial(Path.write_text, data=text))
+    drawn = options.output.with_suffix(".png")
+    cli.save_figure(picture(json.loads(text)), drawn)
     for arm, differs in compared.items():
         print(f"{arm}, {len(measured[arm])} seeds")
         for claim, value in differs.items():
             difference = f"{value.difference.mean:+.4f}{claims.ends(value.difference._asdict())}"
             print(f"  {claim:68s}{value.mean.mean:8.4f}  difference {difference}")
-    print(f"{options.output} and {picture} written")
+    print(f"{options.output} and {drawn} written")
+
+
+def picture(content: dict[str, Any]) -> Figure:
+    """Returns the picture of what ``write`` wrote: each effect of each arm over the accuracy that it costs."""
+    differences = {
+        effect: {arm: _interval(found[claim]["difference"]) for arm, found in content["arms"].items()}
+        for effect, claim in content["effects"].items()
+    }
+    return plots.tradeoff(differences.pop("accuracy"), differences, content["curves"])
+
+
+def _interval(ends: dict[str, float | None]) -> Interval:
+    return Interval(**{name: np.nan if value is None else value for name, value in ends.items()})
 
 
 def _open(paths: tuple[Path, ...], data_dir: Path | None) -> list[Network]:

@@ -18,7 +18,12 @@ from lsg_jax import load_run, save_run
 
 
 def write_comparison(folder, **parts):
-    empty = {name: {} for name in ("claims", "effects", "arms", "runs")} | {"schemes": [], "untold": [], "alone": []}
+    empty = {name: {} for name in ("claims", "effects", "arms", "runs")} | {
+        "schemes": [],
+        "untold": [],
+        "alone": [],
+        "curves": [],
+    }
     content = {"version": stored.VERSIONS["tradeoff"], "command": "x", "measured": "y"} | empty | parts
     (folder / "tradeoff-z.json").write_text(json.dumps(content))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import convergence, summarize, tables, tradeoff, verdicts
+from experiments import convergence, results, summarize, tables, tradeoff, verdicts
 from experiments.network import open_networks
 from lsg_jax import data, load_run, plots, save_run
 from lsg_jax.analysis.comparison import Interval, compare, interval, linearized_ratio, paired_interval, share_interval
@@ -163,6 +163,13 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     assert f" ({low:+.4f} to {high:+.4f}) | " in short[-2]
     assert (tmp_path / "t.png").stat().st_size > 10_000
     assert "none, 2 seeds" in capsys.readouterr().out
+    assert written["curves"] == [["learned", "learned, silence-weight 2"]]
+    drawn = tradeoff.picture(written).axes[0].containers[2]
+    assert drawn.lines[0].get_xydata()[0][0] == pytest.approx(100 * (ours - theirs))
+    assert drawn.lines[0].get_markerfacecolor() == "white"
+    (tmp_path / "t.json").rename(tmp_path / "tradeoff-t.json")
+    results.write(results.Options(tmp_path))
+    assert (tmp_path / "tradeoff-t.png").read_bytes() == (tmp_path / "t.png").read_bytes()
 
 
 def test_schemes_are_compared_over_the_seeds_that_both_have(runs):
