@@ -23,7 +23,7 @@ from lsg_jax.analysis.attacks import Attack
 from lsg_jax.analysis.classifier import correct
 from lsg_jax.checkpoint import environment
 
-IMAGES, BLOCK, SHOWN = 500, 50, 6
+IMAGES, SHOWN = 500, 6
 ATTACKS: dict[str, Callable[..., Attack]] = {"one pixel": attacks.one_pixel, "local search": attacks.local_search}
 BUDGETS: dict[str, dict[str, dict[str, int]]] = {
     "short": {
@@ -32,6 +32,7 @@ BUDGETS: dict[str, dict[str, dict[str, int]]] = {
     },
     "cited": {"one pixel": {"population": 400, "generations": 100}, "local search": {"rounds": 150}},
 }
+BLOCKS = {"short": 50, "cited": 5}  # images between two lines of progress: about a minute's
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ def measure(networks: list[Network], count: int = IMAGES, budget: str = "short")
     images, labels, names = first.images[chosen], first.labels[chosen], first.run.class_names
     numbers: dict[str, Any] = {network.name: {} for network in networks}
     pictures = {}
-    for name, attack in ATTACKS.items():
+    for name in ATTACKS:
         succeeded = []
         for network in networks:
-            found = _in_blocks(attack, network, images, labels, f"{network.name}, {name}", BUDGETS[budget][name])
+            found = _in_blocks(name, network, images, labels, budget)
             succeeded.append(np.asarray(found.success))
             rate = comparison.share_interval(succeeded[-1])
             numbers[network.name][name] = {
@@ -116,23 +117,25 @@ def _stated(budget: str) -> str:
     )
 
 
-def _in_blocks(
-    attack: Callable[..., Attack], network: Network, images: np.ndarray, labels: np.ndarray, title: str, budget: Any
-) -> Attack:
+def _in_blocks(name: str, network: Network, images: np.ndarray, labels: np.ndarray, budget: str) -> Attack:
     """Attacks a block of images at a time, says how it goes, and keeps each: what was stopped goes on."""
+    attack, options, size = ATTACKS[name], BUDGETS[budget][name], BLOCKS[budget]
     found, fooled, began = [], 0, time.perf_counter()
-    for start in range(0, len(images), BLOCK):
-        key, stop = jax.random.fold_in(jax.random.key(0), start), min(start + BLOCK, len(images))
+    for start in range(0, len(images), size):
+        key, stop = jax.random.fold_in(jax.random.key(0), start), min(start + size, len(images))
         block = images[start:stop], labels[start:stop]
-        file = cache.folder() / "attacks" / f"{_digest(attack, network.run, block, start, budget)}.npz"
+        file = cache.folder() / "attacks" / f"{_digest(attack, network.run, block, start, options)}.npz"
         if (kept := _read(file)) is None:
-            kept = jax.tree.map(np.asarray, attack(network.run.probabilities, *block, key, **budget))
+            kept = jax.tree.map(np.asarray, attack(network.run.probabilities, *block, key, **options))
             with suppress(OSError):  # a cache that cannot be written only costs time
                 files.publish(file, partial(_save, kept))
         found.append(kept)
         fooled += int(kept.success.sum())
         seconds = time.perf_counter() - began
-        print(f"  {title}: {fooled} of {stop} images fooled, {len(images) - stop} left, {seconds:.0f} s", flush=True)
+        print(
+            f"  {network.name}, {name}: {fooled} of {stop} images fooled, {len(images) - stop} left, {seconds:.0f} s",
+            flush=True,
+        )
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 

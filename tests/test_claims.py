@@ -117,7 +117,7 @@ def test_attacks_that_were_stopped_go_on(runs, quick_attacks, monkeypatch, tmp_p
         return attacks.measure(networks, 5).numbers
 
     monkeypatch.setitem(attacks.ATTACKS, "one pixel", counted)
-    monkeypatch.setattr(attacks, "BLOCK", 3)
+    monkeypatch.setitem(attacks.BLOCKS, "short", 3)
     monkeypatch.setattr(cache, "folder", lambda: tmp_path / "a file")
     (tmp_path / "a file").touch()  # nothing can be kept
     whole = measured()
