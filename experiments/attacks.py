@@ -21,7 +21,7 @@ from lsg_jax import Run, cache, data, files, models, plots
 from lsg_jax.analysis import attacks, comparison
 from lsg_jax.analysis.attacks import Attack
 from lsg_jax.analysis.classifier import correct
-from lsg_jax.checkpoint import environment
+from lsg_jax.run import environment
 
 IMAGES, SHOWN = 500, 6
 ATTACKS: dict[str, Callable[..., Attack]] = {"one pixel": attacks.one_pixel, "local search": attacks.local_search}

@@ -24,8 +24,8 @@ from experiments.network import Network, open_networks
 from experiments.verdicts import Row
 from lsg_jax import files, plots
 from lsg_jax.analysis.comparison import Compared, Interval, compare
-from lsg_jax.checkpoint import environment
 from lsg_jax.config import Config, GateConfig, Unset
+from lsg_jax.run import environment
 
 _FOLLOWING = tuple(field.name for field in dataclasses.fields(GateConfig) if field.default is None)
 _COSTS = ("silence-weight", "complement-weight")

@@ -16,10 +16,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lsg_jax import checks, files, gates, models
-from lsg_jax.checkpoint import Run
 from lsg_jax.config import Config
 from lsg_jax.data import cifar10
 from lsg_jax.models.resnet import ResNet
+from lsg_jax.run import Run
 
 # The input normalisation that these networks were trained with, per channel of images scaled to [0, 1].
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

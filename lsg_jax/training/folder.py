@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lsg_jax import files
-from lsg_jax.checkpoint import Checkpoints, Damaged, describe
+from lsg_jax.checkpoint import Checkpoints, Damaged
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
+from lsg_jax.run import describe
 from lsg_jax.training import events, parallel
 
 

@@ -8,9 +8,9 @@ import jax
 import optax
 
 from lsg_jax import files, gates, losses, models, pretrained
-from lsg_jax.checkpoint import Run, load_run
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
+from lsg_jax.run import Run, load_run
 from lsg_jax.training import parallel
 from lsg_jax.training import state as states
 from lsg_jax.training.state import TrainState

@@ -15,9 +15,9 @@ import optax
 from jax.sharding import Mesh
 
 from lsg_jax import gates, models, schedule
-from lsg_jax.checkpoint import describe
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
+from lsg_jax.run import describe
 from lsg_jax.training import divergence, initialization, parallel, progress, saving, signals
 from lsg_jax.training.divergence import Diverged
 from lsg_jax.training.evaluation import evaluate

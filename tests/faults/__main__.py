@@ -18,7 +18,7 @@ from tqdm import tqdm
 from benchmarks import results
 from experiments import cli, markdown
 from lsg_jax import files
-from lsg_jax.checkpoint import environment
+from lsg_jax.run import environment
 from tests.faults.faults import FAULTS, Fault, end_all, whole
 
 RESULTS, PAGE = Path("results/reliability.json"), Path("docs/run-folder.md")
