@@ -8,238 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tyro
 
-from experiments import attacks, cli, stored
+from experiments import cli, stored
+from experiments.plans import PLANS, Plan
 from lsg_jax import import_torch, save_run
 from lsg_jax.config import Unset
-
-
-class Training(NamedTuple):
-    """One run of a plan.
-
-    Attributes:
-      name: of its folders in runs/ and in results/runs/.
-      epochs: how long it is trained; 3 n + 1 of them end on two plain epochs after the last gated one.
-      options: what else its command is given.
-      control: the name of the run that its report compares it with; without one the report is of it alone.
-      start: the name of the run whose weights it starts from.
-      cost: of an epoch, as a multiple of the plan's.
-      attack_images: how many images its report attacks both networks on.
-    """
-
-    name: str
-    epochs: int
-    options: tuple[str, ...]
-    control: str | None = None
-    cost: float = 1.0
-    start: str | None = None
-    attack_images: int = 0
-
-
-class Plan(NamedTuple):
-    """Runs that are trained one after another by ``experiments.COMMAND``.
-
-    Attributes:
-      command: trains them.
-      trainings: the runs.
-      seeds: how many of each are trained, as one program.
-      kept: whether the results get a copy and a report of each run.
-      summary: the command that looks at all of them at last: tradeoff (all are arms, and one is the control),
-        ownership, or none.
-      cost: of an epoch of all its seeds, as a multiple of an epoch of one network on all of CIFAR-10.
-    """
-
-    command: str
-    trainings: tuple[Training, ...]
-    cost: float = 1.0
-    seeds: int = 1
-    kept: bool = True
-    summary: str | None = None
-
-
-_GENTLE = "--gate-loss-weight=0.1"  # results/findings.md: chosen on held-out images
-_DENSER = "--sparsity-target=112"  # of 640: the density of the paper's Table 1
-_TUNED = ("--learning-rate=0.02",)
-_LEARNED = ("--gate=learned", *_TUNED)
-_JOINT = ("--gate=learned", "--scheme=joint")
-_COSTS = ("--silence-weight=0.5", "--complement-weight=0.1")
-_FINETUNED = {
-    "none": ("--gate=none", *_TUNED),
-    "learned": _LEARNED,
-    "fixed": ("--gate=fixed", *_TUNED),
-    "silence": (*_LEARNED, "--silence-weight=2"),
-    "complement": (*_LEARNED, "--complement-weight=1"),
-    "both": (*_LEARNED, "--silence-weight=2", "--complement-weight=1"),
-    "joint": (*_JOINT, *_TUNED, *_COSTS),
-    "joint-alone": (*_JOINT, *_TUNED),
-    "small-costs": (*_LEARNED, *_COSTS),
-}
-_FINETUNED_SEEDS = {
-    "none": range(1, 6),
-    "joint": range(1, 6),
-    **{name: range(1, 3) for name in ("learned", "silence", "complement", "both")},
-}
-_HELD_OUT = ("--holdout=5000",)
-_FROM_A_CHECKPOINT = ("finetune", "weights")
-_SCRATCH = (
-    Training("cifar10-none", 31, ("--gate=none",)),
-    Training("cifar10-learned", 31, ("--gate=learned", _GENTLE), "cifar10-none", attack_images=attacks.IMAGES),
-    Training("cifar10-period6", 31, ("--gate=learned", _GENTLE, "--period=6"), "cifar10-none"),
-    Training("cifar10-fixed", 31, ("--gate=fixed", _GENTLE), "cifar10-none"),
-    Training("cifar10-fixed-joint", 31, ("--gate=fixed", "--scheme=joint"), "cifar10-none"),
-    Training("cifar10-joint", 31, (*_JOINT, _GENTLE), "cifar10-none"),
-    Training("cifar10-joint-silence", 31, (*_JOINT, _GENTLE, _COSTS[0]), "cifar10-none"),
-    Training("cifar10-joint-complement", 31, (*_JOINT, _GENTLE, _COSTS[1]), "cifar10-none"),
-    Training("cifar10-joint-costs", 31, (*_JOINT, _GENTLE, *_COSTS), "cifar10-none", attack_images=attacks.IMAGES),
-)
-PLANS = {
-    "digits": Plan(
-        "digits",
-        (
-            Training("digits-none", 16, ("--gate=none",)),
-            Training("digits-learned", 16, ("--gate=learned",), "digits-none", attack_images=10),
-            Training("digits-fixed", 16, ("--gate=fixed",), "digits-none"),
-        ),
-        cost=0.015,
-    ),
-    "cifar10": Plan(
-        "cifar10",
-        (
-            *_SCRATCH,
-            Training("cifar10-no-sparsity", 16, ("--gate=learned", _GENTLE, "--sparsity-weight=0")),
-            Training("cifar10-none-longer", 10, ("--gate=none", *_TUNED), start="cifar10-none"),
-            Training(
-                "cifar10-tightened", 10, ("--gate=tightened", *_TUNED), "cifar10-none-longer", start="cifar10-learned"
-            ),
-            Training("alexnet-none", 31, ("--model=alexnet", "--gate=none"), cost=2.8),
-            Training("alexnet-fixed", 31, ("--model=alexnet", "--gate=fixed", _GENTLE), "alexnet-none", cost=2.8),
-        ),
-    ),
-    "scratch": Plan("cifar10", _SCRATCH, summary="tradeoff"),
-    "finetune": Plan(
-        "cifar10",
-        (
-            *(
-                Training(
-                    f"finetune-{name}",
-                    10,
-                    options,
-                    None if name == "none" else "finetune-none",
-                    attack_images=attacks.IMAGES if name in ("learned", "joint") else 0,
-                )
-                for name, options in _FINETUNED.items()
-            ),
-            *(
-                Training(f"finetune-{name}-seed{seed}", 10, (*_FINETUNED[name], f"--seed={seed}"))
-                for name, seeds in _FINETUNED_SEEDS.items()
-                for seed in seeds
-            ),
-        ),
-        summary="tradeoff",
-    ),
-    "seeds": Plan(
-        "digits",
-        (
-            Training("seeds-none", 61, ("--gate=none",)),
-            Training("seeds-learned", 61, ("--gate=learned",)),
-            Training("seeds-fixed", 61, ("--gate=fixed",)),
-            Training("seeds-silence", 61, ("--gate=learned", "--silence-weight=2")),
-            Training("seeds-both", 61, ("--gate=learned", "--silence-weight=2", "--complement-weight=1")),
-            Training("seeds-joint", 61, _JOINT),
-            Training("seeds-joint-silence", 61, (*_JOINT, "--silence-weight=0.5")),
-            Training("seeds-complement", 61, ("--gate=learned", "--complement-weight=1")),
-            Training("seeds-less-silence", 61, ("--gate=learned", "--silence-weight=0.5")),
-            Training("seeds-less-complement", 61, ("--gate=learned", "--complement-weight=0.25")),
-            Training("seeds-gentle", 61, ("--gate=learned", _GENTLE)),
-            Training("seeds-often", 61, ("--gate=learned", "--period=2")),
-            Training("seeds-sharp", 61, ("--gate=learned", "--sparsity-weight=2")),
-        ),
-        cost=0.04,
-        seeds=6,
-        kept=False,
-        summary="tradeoff",
-    ),
-    "digits-gates": Plan(
-        "digits",
-        (Training("digits-gates", 31, ("--gate=learned",)),),
-        cost=0.23,
-        seeds=20,
-        kept=False,
-        summary="ownership",
-    ),
-    "digits-gates-denser": Plan(
-        "digits",
-        (Training("digits-gates-denser", 31, ("--gate=learned", _DENSER)),),
-        cost=0.23,
-        seeds=20,
-        kept=False,
-        summary="ownership",
-    ),
-    "tuning": Plan(
-        "cifar10",
-        tuple(
-            Training(f"tuning-{name}", 13, (*_HELD_OUT, "--train-examples=20000", *options))
-            for name, options in (
-                ("none", ("--gate=none",)),
-                ("lambda=1", ("--gate=learned",)),
-                ("lambda=0.1", ("--gate=learned", _GENTLE)),
-                ("lambda=0.03", ("--gate=learned", "--gate-loss-weight=0.03")),
-                ("a=2", ("--gate=learned", _GENTLE, "--sparsity-weight=2")),
-                ("a=20", ("--gate=learned", _GENTLE, "--sparsity-weight=20")),
-                ("s=112", ("--gate=learned", _GENTLE, _DENSER)),
-                ("gate-rate=0.03", ("--gate=learned", _GENTLE, "--gate-learning-rate=0.03")),
-                ("gate-rate=0.3", ("--gate=learned", _GENTLE, "--gate-learning-rate=0.3")),
-                ("period=6", ("--gate=learned", _GENTLE, "--period=6")),
-                ("fixed-lambda=1", ("--gate=fixed",)),
-                ("fixed-lambda=0.1", ("--gate=fixed", _GENTLE)),
-                ("fixed-joint", ("--gate=fixed", "--scheme=joint")),
-            )
-        ),
-        cost=0.4,
-        kept=False,
-        summary="tradeoff",
-    ),
-    "weights": Plan(
-        "cifar10",
-        tuple(
-            Training(f"weights-{name}", 10, (*_TUNED, *_HELD_OUT, *options))
-            for name, options in (
-                ("none", ("--gate=none",)),
-                ("silence=0-complement=0", _JOINT),
-                ("silence=0.25-complement=0.05", (*_JOINT, "--silence-weight=0.25", "--complement-weight=0.05")),
-                ("silence=0.5-complement=0.1", (*_JOINT, *_COSTS)),
-                ("silence=1-complement=0.2", (*_JOINT, "--silence-weight=1", "--complement-weight=0.2")),
-                ("silence=0.5", (*_JOINT, "--silence-weight=0.5")),
-                ("complement=0.1", (*_JOINT, "--complement-weight=0.1")),
-            )
-        ),
-        cost=0.9,
-        kept=False,
-        summary="tradeoff",
-    ),
-    **{
-        f"paper-{model}": Plan(
-            "cifar10",
-            tuple(
-                Training(f"paper-{model}-{name}", 151, (f"--model={model}", "--precision=bfloat16", *options))
-                for name, options in (
-                    ("none", ("--gate=none",)),
-                    ("learned", ("--gate=learned",)),
-                    ("gentle", ("--gate=learned", _GENTLE)),
-                    ("fixed", ("--gate=fixed",)),
-                )
-            ),
-            cost=cost,
-            seeds=3,
-            kept=False,
-            summary="tradeoff",
-        )
-        for model, cost in (("resnet20", 3), ("alexnet", 8.4))
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -266,8 +42,9 @@ class Options:
                 raise ValueError(f"unknown plan {plan!r}; choose one or more of: {', '.join(PLANS)}")
         if not self.plans or len(set(self.plans)) < len(self.plans):
             raise ValueError(f"name one plan or more, and none twice; got {' '.join(self.plans) or 'none'}")
-        if bool(set(_FROM_A_CHECKPOINT) & set(self.plans)) != (self.init is not None):
-            plans, got = " and ".join(_FROM_A_CHECKPOINT), " ".join(self.plans)
+        if any(PLANS[plan].pretrained for plan in self.plans) != (self.init is not None):
+            plans = " and ".join(name for name, plan in PLANS.items() if plan.pretrained)
+            got = " ".join(self.plans)
             raise ValueError(f"--init goes with the plans {plans}, and only with them; got {got} and {self.init}")
 
 
@@ -346,7 +123,7 @@ def _reproduce(name: str, options: Options) -> None:
     if plan.summary and summarized and not unreported:
         print(f"{summary} is there already; remove it to make it again")
         return
-    initial = options.init if name in _FROM_A_CHECKPOINT else None
+    initial = options.init if plan.pretrained else None
     data = _data(plan.command, options)
     for training in plan.trainings:
         plans = {each: PLANS[each] for each in options.plans}

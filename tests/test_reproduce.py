@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 
 from experiments import cli, markdown, publish, reproduce, results, stored
-from experiments.reproduce import Options, Plan, Training
+from experiments.plans import PLANS, Plan, Training
+from experiments.reproduce import Options
 from lsg_jax import load_run
 from lsg_jax.config import Config
 
 SMALL = ("--model=resnet8", "--train-examples=128")
 # python -c PLAN ARGUMENTS...: the command with a shorter plan.
 PLAN = f"""
-from experiments import cli, reproduce
-trainings = (reproduce.Training("digits-none", 200, {(*SMALL, "--gate=none")}),)
-reproduce.PLANS["digits"] = reproduce.Plan("digits", trainings)
+from experiments import cli, plans, reproduce
+trainings = (plans.Training("digits-none", 200, {(*SMALL, "--gate=none")}),)
+plans.PLANS["digits"] = plans.Plan("digits", trainings)
 cli.main(lambda: reproduce.reproduce(cli.parse(reproduce.Options, "A plan.")))
 """
 
@@ -33,7 +34,7 @@ def small_plan(monkeypatch):
         Training("first", 2, (*SMALL, "--gate=none")),
         Training("second", 2, (*SMALL, "--gate=learned"), "first", cost=3.0),
     )
-    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", trainings, summary="tradeoff"))
+    monkeypatch.setitem(PLANS, "small", Plan("digits", trainings, summary="tradeoff"))
     return trainings
 
 
@@ -60,11 +61,12 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
                 "command": "x",
                 "measured": "x",
                 "claims": {},
-                "effects": {},
+                "effects": {"accuracy": "x", "density": "x"},
                 "arms": {},
                 "schemes": [],
                 "untold": [],
                 "alone": [],
+                "curves": [],
                 "runs": dict.fromkeys(map(str, arguments[:2])),
             }
             Path(arguments[-1].removeprefix("--output=")).write_text(json.dumps(content))
@@ -97,14 +99,14 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     for text, wants_attacks in ((older, False), ("{", False), (report.read_text(), True)):
         report.write_text(text)
         attacked = small_plan[1]._replace(attack_images=5 * wants_attacks)
-        monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", (small_plan[0], attacked), summary="tradeoff"))
+        monkeypatch.setitem(PLANS, "small", Plan("digits", (small_plan[0], attacked), summary="tradeoff"))
         reproduce.reproduce(options)
     assert asked == ["results", "report", "results"] * 3
 
 
 def test_a_plan_of_several_seeds_trains_them_together_and_keeps_the_comparison(small_plan, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setitem(reproduce.PLANS, "small", Plan("digits", small_plan, seeds=2, kept=False, summary="tradeoff"))
+    monkeypatch.setitem(PLANS, "small", Plan("digits", small_plan, seeds=2, kept=False, summary="tradeoff"))
     monkeypatch.setattr(reproduce, "_command", lambda *arguments: asked.append(arguments))
     reproduce.reproduce(Options(("small",), runs=tmp_path / "runs", results=tmp_path / "results"))
     assert [arguments[0] for arguments in asked] == ["digits", "digits", "tradeoff", "results"]
@@ -118,7 +120,7 @@ def test_the_network_that_plans_start_from_is_among_the_results(runs, small_plan
     public = dataclasses.replace(load_run(runs / "none"), history=[], environment={})
     monkeypatch.setattr(reproduce, "import_torch", {tmp_path / "public.safetensors": public}.get)
     monkeypatch.setattr(reproduce, "_command", lambda *arguments: asked.append(arguments))
-    monkeypatch.setattr(reproduce, "_FROM_A_CHECKPOINT", ("small",))
+    monkeypatch.setitem(PLANS, "small", PLANS["small"]._replace(pretrained=True))
     options = Options(("small",), tmp_path / "public.safetensors", runs=tmp_path / "runs", results=tmp_path / "results")
     reproduce.reproduce(options)
     copy = tmp_path / "results" / "runs" / "public"
@@ -179,7 +181,7 @@ def test_a_line_that_was_cut_does_not_count_and_a_published_run_is_done(small_pl
 
 
 def test_every_training_of_every_plan_is_a_configuration(monkeypatch):
-    for plan in reproduce.PLANS.values():
+    for plan in PLANS.values():
         names = [training.name for training in plan.trainings]
         assert len(set(names)) == len(names)
         for training in plan.trainings:
