@@ -332,7 +332,7 @@ def goes_on(folder: Path) -> str:
     else:
         assert re.search(rf"resuming after epoch \d, step {last.name}\n", out), out
     assert_as_if_nothing_had_been(folder)
-    return "before the first checkpoint" if last is None else "after one"
+    return "before the first checkpoint" if last is None else "after a checkpoint"
 
 
 @contextmanager
