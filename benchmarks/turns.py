@@ -54,9 +54,9 @@ def worker(
 ) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Yields the version of what runs, and a function that runs one turn of ``order`` in a process of its own.
 
-    Its memory is on huge pages, as that of the commands is, PyTorch's too, unless ``huge_pages`` is false.
+    Its memory is that of the commands, PyTorch's too, on huge pages unless ``huge_pages`` is false.
     """
-    environment = experiments.huge_pages_environment(huge_pages) | {"PYTHONPATH": str(PROJECT)}
+    environment = experiments.malloc_environment(huge_pages) | {"PYTHONPATH": str(PROJECT)}
     command = [python, "-m", f"benchmarks.{script}", json.dumps(order)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     with (

@@ -161,13 +161,17 @@ def test_a_stated_command_names_no_folder_of_the_machine():
 @pytest.mark.parametrize(
     ("given", "scrubbed", "starts"),
     [
-        ("", False, ["", "glibc.malloc.hugetlb=1"]),
-        ("glibc.malloc.check=0", False, ["glibc.malloc.check=0", "glibc.malloc.check=0:glibc.malloc.hugetlb=1"]),
+        ("", False, ["", "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"]),
+        (
+            "glibc.malloc.check=0",
+            False,
+            ["glibc.malloc.check=0", "glibc.malloc.check=0:glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"],
+        ),
         ("glibc.malloc.hugetlb=0", False, ["glibc.malloc.hugetlb=0"]),
-        ("", True, ["", "glibc.malloc.hugetlb=1"]),
+        ("", True, ["", "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"]),
     ],
 )
-def test_a_command_starts_once_more_for_huge_pages(tmp_path, given, scrubbed, starts):
+def test_a_command_starts_once_more_with_malloc_tuned(tmp_path, given, scrubbed, starts):
     told = tmp_path / "told"
     lines = ["import os, sys", f"open({str(told)!r}, 'a').write(os.environ.get('GLIBC_TUNABLES', '') + '\\n')"]
     lines += ["os.environ.pop('GLIBC_TUNABLES', None)"] if scrubbed else []
