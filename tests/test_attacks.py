@@ -98,31 +98,61 @@ def test_one_pixel_finds_levels_inside_the_range():
     assert not np.array_equal(found.images[0], found.images[1])  # each image has its own random numbers
 
 
-def test_one_pixel_asks_in_order_and_counts():
-    traced, _ = linear(3, 4, 3, scale=0.4, bias=1.0)
+def numpy_one_pixel(exact, image, label, key, *, population, generations):
+    """Differential evolution in NumPy, with the random numbers of the attack on the first of some images."""
+    key = jax.random.fold_in(key, 0)
+    height, width, channels = image.shape
+    place_key, level_key = jax.random.split(jax.random.fold_in(key, 0))
+    places = jax.random.randint(place_key, (population, 2), 0, jnp.asarray([height, width]))
+    levels = 128 + 127 * jax.random.normal(level_key, (population, channels))
+    candidates, fitness = np.concatenate([places, levels], axis=1).astype(np.float32), np.full(population, np.inf)
+    limits = np.array([height - 1, width - 1, *[255] * channels], np.float32)
+    for generation in range(generations + 1):
+        children = candidates
+        if generation:
+            drawn = attacks._three_members(jax.random.fold_in(key, generation), population)
+            first, second, third = (candidates[np.asarray(each)] for each in drawn)
+            children = first + np.float32(0.5) * (second - third)
+        children = np.clip(children, 0, limits)
+        for place, child in enumerate(children):
+            row, column, *values = np.round(child).astype(int)
+            changed = image.copy()
+            changed[row, column] = values
+            answer = exact(changed[None] / 255)[0]
+            if answer.argmax() != label:
+                return changed, True, population * generation + place + 1
+            if answer[label] <= fitness[place]:
+                candidates[place], fitness[place] = child, answer[label]
+    best = np.round(candidates[fitness.argmin()]).astype(int)
+    changed = image.copy()
+    changed[best[0], best[1]] = best[2:]
+    return changed, False, population * (generations + 1)
+
+
+@pytest.mark.parametrize("population", [12, 150])
+def test_one_pixel_is_differential_evolution(population):
+    traced, exact = linear(3, 4, 3, scale=0.4, bias=1.0)
     images = random_images(5, 8, 4, 3)
-    labels = np.asarray(traced(images / 255)).argmax(axis=1)
-    spy, asked = recorded(traced)
+    labels = exact(images / 255).argmax(axis=1)
+    fooled = []
     for image, label in zip(images, labels, strict=True):
-        asked.clear()
-        found = attacks.one_pixel(spy, image[None], label[None], KEY, population=12, generations=15)
-        jax.block_until_ready(found)
-        jax.effects_barrier()
-        queries = np.concatenate(asked)
-        levels = np.round(255 * queries)
-        np.testing.assert_allclose(255 * queries, levels, atol=1e-4)
-        assert 0 <= levels.min() <= levels.max() <= 255
-        assert np.any(levels != image, axis=3).sum(axis=(1, 2)).max() <= 1
-        answers = np.asarray(traced(queries))
-        misses = np.flatnonzero(answers.argmax(axis=1) != label)
-        if len(misses):
-            assert found.success[0]
-            assert int(found.queries[0]) == misses[0] + 1
-            np.testing.assert_array_equal(found.images[0], levels[misses[0]])
-        else:
-            assert not found.success[0]
-            assert int(found.queries[0]) == len(queries) == 12 * 16
-            np.testing.assert_array_equal(found.images[0], levels[answers[:, label].argmin()])
+        found = attacks.one_pixel(traced, image[None], label[None], KEY, population=population, generations=15)
+        expected, success, queries = numpy_one_pixel(exact, image, label, KEY, population=population, generations=15)
+        np.testing.assert_array_equal(found.images[0], expected)
+        assert (bool(found.success[0]), int(found.queries[0])) == (success, queries)
+        fooled.append(success)
+    assert 0 < sum(fooled) < len(images)
+
+
+def test_one_pixel_runs_the_network_once_on_equal_candidates():
+    spy, asked = recorded(lambda images: jnp.tile(jnp.asarray([1.0, 0.0]), (len(images), 1)))
+    image = np.full((1, 1, 2, 1), 7, np.uint8)  # has 512 different candidates
+    found = attacks.one_pixel(spy, image, np.zeros(1, int), KEY, population=6400, generations=0)
+    jax.effects_barrier()
+    assert int(found.queries[0]) == 6400
+    queries = np.round(255 * np.concatenate(asked)).astype(int)
+    distinct = {query.tobytes() for query in queries}
+    assert 256 < len(distinct) <= len(queries) < len(distinct) + 64
 
 
 def test_one_pixel_starts_uniform_and_gaussian():
@@ -130,7 +160,7 @@ def test_one_pixel_starts_uniform_and_gaussian():
     grey = np.full((1, 4, 6, 3), 7, np.uint8)
     attacks.one_pixel(spy, grey, np.zeros(1, int), KEY, population=4000, generations=0)
     jax.effects_barrier()
-    (first,) = asked
+    first = np.concatenate(asked)
     changed = np.any(np.round(255 * first) != 7, axis=3)
     assert np.abs(changed.mean(axis=0) * 24 - 1).max() < 0.25
     levels = np.round(255 * first[changed])
@@ -157,9 +187,11 @@ def test_without_a_difference_the_population_only_copies():
     spy, asked = recorded(traced)
     attacks.one_pixel(spy, image, label, KEY, population=10, generations=20, scale=0.0)
     jax.effects_barrier()
-    first = {batch.tobytes() for batch in asked[0]}
-    assert {batch.tobytes() for batch in np.concatenate(asked)} == first
-    assert len({batch.tobytes() for batch in asked[-1]}) <= 2
+    generations = [{query.tobytes() for query in batch} for batch in asked]  # 10 candidates are one batch
+    assert len(generations) == 21
+    assert len(generations[0]) == 10
+    assert set.union(*generations) == generations[0]
+    assert len(generations[-1]) <= 2
 
 
 def numpy_local_search(exact, image, label, *, probe, factor, half_side, per_round, misses, rounds, rest):

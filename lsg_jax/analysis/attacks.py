@@ -20,7 +20,7 @@ from lsg_jax.analysis.classifier import as_pytree
 
 Probabilities = Callable[[jax.Array], jax.Array]
 
-_BLOCK = 128
+_BLOCK = 64
 
 
 class Attack(NamedTuple):
@@ -93,7 +93,8 @@ def one_pixel(
     three different members of the population drawn at random; the one with the lower probability of the label stays.
     A candidate outside the image or the levels 0 to 255 is moved to their border, of which the paper says nothing. The
     search stops at the first candidate, in order, that the network misclassifies, since success is what is counted; the
-    paper goes on until the label's probability is below 5 %.
+    paper goes on until the label's probability is below 5 %. Candidates of a generation that make the same image count
+    as a query each, as in the paper, but the network runs on it once.
 
     Args:
       probabilities: the network, see the module.
@@ -116,15 +117,19 @@ def one_pixel(
 
     def attack(image, label, key):
         def paint(candidate):
-            row, column, *levels = jnp.round(candidate)
-            return image.at[row.astype(int), column.astype(int)].set(jnp.stack(levels).astype(jnp.uint8))
+            row, column, *levels = candidate
+            return image.at[row, column].set(jnp.stack(levels).astype(jnp.uint8))
+
+        def ask(candidates):
+            return probabilities(_scaled(jax.vmap(paint)(candidates)))
 
         def advance(state):
             first, second, third = _three_members(jax.random.fold_in(key, state.generation), population)
             parents = state.candidates
             children = jnp.clip(parents[first] + scale * (parents[second] - parents[third]), 0, limits)
             candidates = jnp.where(state.generation == 0, parents, children)
-            found = probabilities(_scaled(jax.vmap(paint)(candidates)))
+            distinct, which = jnp.unique(_whole(candidates), axis=0, return_inverse=True, size=population)
+            found = _in_blocks(ask, distinct, which.max() + 1)[which]
             fitness, fooled = found[:, label], jnp.argmax(found, axis=1) != label
             better = fooled | (fitness <= state.fitness)
             return _Evolution(
@@ -147,7 +152,7 @@ def one_pixel(
         success, first = jnp.any(end.fooled), jnp.argmax(end.fooled)
         best = end.candidates[jnp.where(success, first, jnp.argmin(end.fitness))]
         queries = population * end.generation - jnp.where(success, population - 1 - first, 0)
-        return paint(best), success, queries.astype(jnp.int32)
+        return paint(_whole(best)), success, queries.astype(jnp.int32)
 
     return _attack_each(attack, images, labels, key)
 
@@ -217,7 +222,6 @@ def local_search(
         )
     if not (0 <= factor <= 2 and 0 <= start_share <= 1):
         raise ValueError(f"factor must lie in [0, 2] and start_share in [0, 1], got {factor} and {start_share}")
-    block = min(slots, _BLOCK)
     start_pixels = max(1, int(start_share * height * width))
 
     def attack(image, label, key):
@@ -230,14 +234,11 @@ def local_search(
             values = _scaled(image).reshape(height * width, -1)
             probed = 0.5 + probe * jnp.sign(values - 0.5)
 
-            def add_block(index, scores):
-                at = index * block  # where a last block does not fit, reading and writing move it back alike
-                chosen = lax.dynamic_slice(pixels, (at,), (block,))
+            def ask(chosen):
                 batch = jax.vmap(lambda pixel: values.at[pixel].set(probed[pixel]))(chosen)
-                found = probabilities(batch.reshape(block, *image.shape))[:, label]
-                return lax.dynamic_update_slice(scores, found, (at,))
+                return probabilities(batch.reshape(-1, *image.shape))[:, label]
 
-            scores = lax.fori_loop(0, -(-count // block), add_block, jnp.zeros(slots))
+            scores = _in_blocks(ask, pixels, count)
             return jnp.where(jnp.arange(slots) < count, scores, jnp.inf)
 
         def advance(search):
@@ -285,6 +286,23 @@ def _attack_each(attack, images, labels, key):
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(images)))
     found, success, queries = lax.map(lambda example: attack(*example), (images, labels, keys))
     return Attack(found, success, queries, jnp.sum(jnp.any(found != images, axis=-1), axis=(1, 2)))
+
+
+def _in_blocks(ask: Callable[[jax.Array], jax.Array], items: jax.Array, count: jax.Array) -> jax.Array:
+    """Returns ``ask(items)``, asked a block at a time: of all blocks after the first ``count`` items it holds zeros."""
+    size = -(-len(items) // -(-len(items) // _BLOCK))
+    found = jax.eval_shape(ask, items)
+
+    def add(index, found):
+        at = jnp.minimum(index * size, len(items) - size)
+        block = ask(lax.dynamic_slice_in_dim(items, at, size))
+        return lax.dynamic_update_slice_in_dim(found, block, at, 0)
+
+    return lax.fori_loop(0, -(-count // size), add, jnp.zeros(found.shape, found.dtype))
+
+
+def _whole(candidates: jax.Array) -> jax.Array:
+    return jnp.round(candidates).astype(int)
 
 
 def _scaled(images: jax.Array) -> jax.Array:
