@@ -20,25 +20,25 @@ _HEAD = """# Results
 
 Written by `python -m experiments.results` from the files beside it. Each run is a folder that `lsg_jax.load_run` opens;
 its `report.html`, where it has one, has the pictures. A claim is a difference between a network trained with a gate and
-its control, a plain network of the same budget, seed and data order. CIFAR-10 is a copy that had once been re-encoded
-as JPEG: figures compare with each other, not with those of the original images. A run and its control are one seed
-each, so that a small difference between them may be chance. Where an interval stands in brackets, it is the 95 %
-interval of the difference from the control over the test images, which are the same for both (of shares Newcombe's, of
-means Student's): a claim holds or fails where it does so at both ends, and else they cannot tell. Of so many claims a
-few in a hundred would seem to hold or fail by chance alone. Where the control's figure is 0 or less, that ours is at
-most 0.62 of it cannot be told, and fails where ours is not even lower. The paper's figures are those of ResNet20 on
-CIFAR-10, and of AlexNet for its C_IC; beside them stand those of [its authors' later
-one](https://arxiv.org/abs/2007.08194) (ECCV 2020) and of [a
+its control, a plain network of the same budget, seed and data order (of the tightened gate, going on from another
+start). CIFAR-10 is a copy that had once been re-encoded as JPEG: figures compare with each other, not with those of the
+original images. A run and its control are one seed each, so that a small difference between them may be chance. Where
+an interval stands in brackets, it is the 95 % interval of the difference from the control over the test images, which
+are the same for both (of shares Newcombe's, of means Student's): a claim holds or fails where it does so at both ends,
+and else they cannot tell. Of so many claims a few in a hundred would seem to hold or fail by chance alone. Where the
+control's figure is 0 or less, that ours is at most 0.62 of it cannot be told, and fails where ours is not even lower.
+The paper's figures are those of ResNet20 on CIFAR-10, and of AlexNet for its C_IC; beside them stand those of [its
+authors' later one](https://arxiv.org/abs/2007.08194) (ECCV 2020) and of [a
 re-implementation](https://github.com/NeverGiveU/NNInterpretation) of that. 0.62 and 0.37 are ratios of the paper's
 figures for ResNet20 (AlexNet's C_IC has 0.56). Half a point of accuracy, a density of 0.12, 0.02 of recall, pairs above
 0.1, 1.7 times the mutual information score and an accuracy of 0.05 without own filters are this project's choices, some
-stricter than the paper's figures. Insertion and deletion are means over the first 1,000 test images; the attacks have
-the short budget of `experiments.attacks`, which they state. Of arms with several seeds the tables give mean, standard
-deviation, and in brackets Student's 95 % interval of the difference from the control of the same seed; a claim is
-judged likewise, by the interval of what it compares (for a ratio, of ours less the ratio times the control's). Of arms
-with one seed they give the difference alone. Claims about a figure that is small by itself are judged by it, whatever
-the control's is: where that is as small, they say "yes, the control too", and tell nothing of what the gate has
-done."""
+stricter than the paper's figures. Insertion and deletion are means over the first 1,000 test images, or all of fewer;
+the attacks have the short budget of `experiments.attacks`, which they state. Of arms with several seeds the tables give
+mean, standard deviation, and in brackets Student's 95 % interval of the difference from the control of the same seed; a
+claim is judged likewise, by the interval of what it compares (for a ratio, of ours less the ratio times the control's).
+Of arms with one seed they give the difference alone. Claims about a figure that is small by itself are judged by it,
+whatever the control's is: where that is as small, they say "yes, the control too", and tell nothing of what the gate
+has done."""
 _GLANCE = "\n![Which claims hold, of each network and each arm](verdicts.png)"
 _ONE, _SEVERAL = "one seed; intervals, if any, over the test images", "several seeds; intervals over these"
 _ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
