@@ -1,6 +1,6 @@
 """Writes results/README.md from the runs in results/runs: each claim, the paper's figure, ours, and the control's.
 
-Beside it verdicts.png shows which claims hold.
+Beside it verdicts.png and verdicts-seeds.png show which claims hold.
 """
 
 from collections import defaultdict
@@ -39,8 +39,6 @@ judged likewise, by the interval of what it compares (for a ratio, of ours less 
 with one seed they give the difference alone. Claims about a figure that is small by itself are judged by it, whatever
 the control's is: where that is as small, they say "yes, the control too", and tell nothing of what the gate has
 done."""
-_GLANCE = "\n![Which claims hold, of each network and each arm](verdicts.png)"
-_ONE, _SEVERAL = "one seed; intervals, if any, over the test images", "several seeds; intervals over these"
 _ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
 _UNEXPLAINED = "not explained yet"
 _RUN_HEADS = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values(), "pictures")
@@ -98,9 +96,8 @@ def page(results: Results) -> str:
     findings = _findings(folder, results.comparisons, results.counts)
     lines = [
         _HEAD,
-        *([_GLANCE] if judged or several else []),
-        *_overview("At a glance", _ONE_SEED, judged),
-        *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several),
+        *_overview("At a glance", _ONE_SEED, judged, "verdicts.png"),
+        *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several, "verdicts-seeds.png"),
         *_findings_section(findings),
         "\n## Runs\n",
         markdown.table(_RUN_HEADS, map(_run_cells, results.paths)),
@@ -119,11 +116,10 @@ def page(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def glance(results: Results) -> Figure | None:
-    """Returns the picture of every verdict, None where there is none."""
-    judged = {_ONE: results.one_seed, _SEVERAL: results.several_seeds}
-    told = {title: columns for title, columns in judged.items() if columns}
-    return plots.verdicts(told) if told else None
+def glance(results: Results) -> dict[str, Figure]:
+    """Returns the pictures of all verdicts by the names of their files: of one seed, and of several."""
+    judged = {"verdicts.png": results.one_seed, "verdicts-seeds.png": results.several_seeds}
+    return {name: plots.verdicts(columns) for name, columns in judged.items() if columns}
 
 
 def _read(files: Iterable[Path]) -> _Files:
@@ -172,13 +168,18 @@ def _several_seeds(comparisons: _Files) -> dict[str, dict[str, str]]:
     return judged
 
 
-def _overview(title: str, lead: str, judged: dict[str, dict[str, str]]) -> list[str]:
-    """Returns the section with a row a claim, and in a column each network's verdict."""
+def _overview(title: str, lead: str, judged: dict[str, dict[str, str]], picture: str) -> list[str]:
+    """Returns the section with a picture of the verdicts, and a row a claim, and in a column each network's verdict."""
     if not judged:
         return []
     stated = dict.fromkeys(claim for each in judged.values() for claim in each)
     rows = ((claim, *(each.get(claim, "") for each in judged.values())) for claim in stated)
-    return [f"\n## {title}\n", f"{lead} The figures are below.\n", markdown.table(("claim", *judged), rows)]
+    return [
+        f"\n## {title}\n",
+        f"{lead} The figures are below.\n",
+        f"![{title}: which claims hold]({picture})\n",
+        markdown.table(("claim", *judged), rows),
+    ]
 
 
 def _findings_section(findings: list[verdicts.Finding]) -> list[str]:
@@ -356,8 +357,8 @@ def write(options: Options) -> None:
     markdown.fill({name: table(options.folder, name) for name in options.tables})
     for file, compared in _readable(found.comparisons):
         cli.save_figure(tradeoff.picture(compared), file.with_suffix(".png"))
-    if (figure := glance(found)) is not None:
-        cli.save_figure(figure, options.folder / "verdicts.png")
+    for name, figure in glance(found).items():
+        cli.save_figure(figure, options.folder / name)
     files.publish(options.folder / "README.md", lambda file: file.write_text(content))
     print(options.folder / "README.md")
 

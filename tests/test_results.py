@@ -68,6 +68,7 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     claims.write(convergence.measure(networks), tmp_path / "figures")
     results.write(results.Options(tmp_path))
     assert (tmp_path / "verdicts.png").stat().st_size > 10_000
+    assert not (tmp_path / "verdicts-seeds.png").exists()
     page = (tmp_path / "README.md").read_text()
     ours, control = (each.run.history[-1]["test_accuracy"] for each in networks)
     head = "|  | learned | none |\n| --- | --- | --- |\n| epochs | 4 | 4 |\n"
@@ -338,9 +339,11 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
     judged = {"claims": {"a claim": ""}, "arms": {arm: {"a claim": found} for arm, found in arms.items()}}
     write_comparison(tmp_path, **judged)
     page = results.page(results.read(tmp_path))
-    (axis,) = results.glance(results.read(tmp_path)).axes
+    ((name, figure),) = results.glance(results.read(tmp_path)).items()
+    (axis,) = figure.axes
     assert [each.get_offsets().tolist() for each in axis.collections] == [[], [], [], [[0, 0]], []]
-    assert "(verdicts.png)" in page
+    assert name == "verdicts-seeds.png"
+    assert f"({name})" in page
     assert "| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page
     assert "not kept here" not in page
     write_comparison(tmp_path, **judged, runs={"runs/both/seed0": {"command": "x"}})
