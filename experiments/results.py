@@ -62,7 +62,7 @@ class Results(NamedTuple):
 
     Attributes:
       folder: where.
-      paths: the folders of its trained runs.
+      paths: the folders of its trained runs, and of imported networks with a report.
       reports: of these, those that are there.
       comparisons: of arms.
       counts: of the filters that classes hold alone.
@@ -82,7 +82,7 @@ class Results(NamedTuple):
 def read(folder: Path) -> Results:
     """Returns the results in ``folder``. Raises ValueError where there are none."""
     paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
-    paths = [path for path in paths if (path / "metrics.jsonl").read_text()]  # an imported network has no training
+    paths = [path for path in paths if (path / "metrics.jsonl").read_text() or (path / "report.json").is_file()]
     reports = _read(file for path in paths if (file := path / "report.json").is_file())
     comparisons, counts = (_read(sorted(folder.glob(f"{kind}-*.json"))) for kind in ("tradeoff", "ownership"))
     if not paths and not comparisons and not counts:
@@ -100,7 +100,7 @@ def page(results: Results) -> str:
         *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several, "verdicts-seeds.png"),
         *_findings_section(findings),
         "\n## Runs\n",
-        markdown.table(_RUN_HEADS, map(_run_cells, results.paths)),
+        markdown.table(_RUN_HEADS, (_run_cells(path, results.reports) for path in results.paths)),
         *_sections(folder, results.reports, _claims_section),
         *_failures(folder, judged | several, findings),
         *_sections(folder, results.comparisons, _arms_section),
@@ -306,16 +306,27 @@ def _ownership_section(file: Path, content: dict[str, Any]) -> list[str]:
     ]
 
 
-def _run_cells(path: Path) -> list[str]:
+def _run_cells(path: Path, reports: _Files) -> list[str]:
     metrics = path / "metrics.jsonl"
     config = stored.json_object(path / "config.json")
-    last = stored.json_object(metrics, metrics.read_text().splitlines()[-1])
+    if lines := metrics.read_text().splitlines():
+        last = stored.json_object(metrics, lines[-1])
+        training = "; ".join(_settings(Config.from_json(config))), str(last["epoch"] + 1), str(config["seed"])
+    else:
+        last, training = _imported(reports[path / "report.json"]), ("imported, trained elsewhere", "", "")
     return [
-        *(f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"]),
-        *("; ".join(_settings(Config.from_json(config))), str(last["epoch"] + 1), str(config["seed"])),
-        *(f"{last[name]:.4f}" for name in summarize.MEASURES),
+        *(f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"], *training),
+        *(f"{last[name]:.4f}" if name in last else "" for name in summarize.MEASURES),
         f"[report](runs/{path.name}/report.html)" if (path / "report.html").is_file() else "",
     ]
+
+
+def _imported(report: dict[str, Any] | ValueError) -> dict[str, float]:
+    """Returns what a report, if it can be read, says of a network that was trained without a gate elsewhere."""
+    if isinstance(report, ValueError):
+        return {}
+    numbers = report["claims"]["table1"]["numbers"][report["networks"][0]]
+    return {"test_accuracy": numbers["accuracy"], "test_cross_entropy": numbers["cross entropy"]}
 
 
 def _settings(config: Config) -> Iterator[str]:

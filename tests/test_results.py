@@ -232,6 +232,10 @@ def test_other_versions_files_of_results_are_named(runs, tmp_path):
     imported = dataclasses.replace(load_run(runs / "none"), history=[], environment={})
     save_run(imported, tmp_path / "runs" / "imported")
     assert "imported" not in results.page(results.read(tmp_path))
+    older = tmp_path / "runs" / "imported" / "report.json"
+    older.write_text("{}")
+    assert "| imported, trained elsewhere |  |  |  |  |  |  |  |\n" in results.page(results.read(tmp_path))
+    older.unlink()
     (tmp_path / "tradeoff-x.json").write_text('{"command": "x"}')
     (tmp_path / "runs" / "learned" / "report.json").write_text('{"networks": ["a", "b"], "claims": {}}')
     (tmp_path / "ownership-x.json").write_text("null")
@@ -245,6 +249,17 @@ def test_other_versions_files_of_results_are_named(runs, tmp_path):
     assert "\ntradeoff-x.json has no 'measured'; make it again with experiments.tradeoff.\n" in results.page(
         results.read(tmp_path)
     )
+
+
+def test_an_imported_network_has_its_row_by_its_report(runs, tmp_path):
+    imported = tmp_path / "runs" / "public"
+    save_run(dataclasses.replace(load_run(runs / "none"), history=[], environment={}), imported)
+    report.report(report.Options(imported, attack_images=0))
+    (network,) = open_networks(imported, None, None)
+    accuracy, nats = np.mean(network.logits.argmax(1) == network.labels), _nats(network).mean()
+    page = results.page(results.read(tmp_path))
+    measured = f"{accuracy:.4f} |  | {nats:.4f} |  | [report](runs/public/report.html) |"
+    assert f"| [public](runs/public) | digits | tiny | none | imported, trained elsewhere |  |  | {measured}\n" in page
 
 
 def test_numbers_in_numbers_and_missing_ones_have_their_rows():
