@@ -283,11 +283,9 @@ def _unshown(measured: dict[str, list[str]]) -> Iterator[str]:
 def _arms_section(file: Path, content: dict[str, Any]) -> list[str]:
     kept = all((file.parent / "runs" / Path(run).name).is_dir() for run in content["runs"])
     unkept = "" if kept else " The runs themselves are not kept here; the command of each is among the numbers."
-    untold = (
-        f" Not told of, as not every network here has images to tell by: {', '.join(content['untold'])}."
-        if content["untold"]
-        else ""
-    )
+    untold = f" Not told of, as the control's figure depends on the arm beside it: {verdicts.PAIRED}."
+    if content["untold"]:
+        untold += f" Nor, as not every network here has images to tell by: {', '.join(content['untold'])}."
     return [
         f"\n## Arms and their control: {file.stem.removeprefix('tradeoff-')}\n",
         f"{content['measured']}. By `{content['command']}`. [All numbers]({file.name}).{unkept}{untold}\n",

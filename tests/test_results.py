@@ -341,7 +341,9 @@ def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path)
     assert [line.split(" | ")[0] for line in lines[5:]] == 2 * ["2 learned gates of tiny on digits"]
     assert page.count("- **alternating epochs") == 2
     assert f"from an earlier epoch on** (no: {one}, {two}). not explained yet" in page
-    assert "Not told of, as not every network here has images to tell by: a claim.\n" in page
+    paired = "Phi is lower after the training's budget of updates of G"
+    assert f"Not told of, as the control's figure depends on the arm beside it: {paired}. Nor, as " in page
+    assert " Nor, as not every network here has images to tell by: a claim.\n" in page
     assert "(drops in all)** (cannot tell: 2 of these). not explained yet" in page
 
 
