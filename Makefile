@@ -98,7 +98,7 @@ results-cifar10: .venv/installed
 		--against=results/runs/alexnet-none --output=results/figures/alexnet $(CIFAR10)
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
-	.venv/bin/python -m experiments.results --tables stated-cifar10-learned convergence ownership-cifar10 ownership-finetune \
+	.venv/bin/python -m experiments.results --tables stated-cifar10-learned table2 convergence ownership-cifar10 ownership-finetune \
 		$(foreach plan,scratch finetune tuning weights seeds,$(if $(wildcard results/tradeoff-$(plan).json),effects-$(plan))) \
 		$(foreach plan,digits-gates digits-gates-denser,$(if $(wildcard results/ownership-$(plan).json),ownership-$(plan)))
 

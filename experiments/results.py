@@ -54,7 +54,8 @@ class Options:
     tables: tuple[str, ...] = ()
     """What has a table in ./README.md or ./results/findings.md too, between marks of that name: a run with a report
     (cifar10-learned, or in short stated-cifar10-learned), a comparison (tradeoff-finetune, or in short
-    effects-finetune), counts (ownership-cifar10) or the numbers of figures/CLAIM.json (convergence)."""
+    effects-finetune), counts (ownership-cifar10), the numbers of figures/CLAIM.json (convergence), or C_IC of all
+    networks with the fixed gate from scratch (table2)."""
 
 
 class Results(NamedTuple):
@@ -343,7 +344,9 @@ def _settings(config: Config) -> Iterator[str]:
 
 
 def table(folder: Path, name: str) -> str:
-    """Returns the table ``name`` of a page: that of a run with a report, a comparison or a claim. Raises ValueError."""
+    """Returns the table of a page that ``Options.tables`` calls ``name``. Raises ValueError where there is none."""
+    if name == "table2":
+        return tables.c_ic_table(_fixed(folder))
     if (claim := stored.claim(folder, name)) is not None:
         return tables.numbers_table(claim["numbers"])
     if name.startswith("ownership-") and (file := folder / f"{name}.json").is_file():
@@ -357,6 +360,14 @@ def table(folder: Path, name: str) -> str:
     if (run / "report.json").is_file() and verdicts.has_control(report := stored.read(run / "report.json")):
         return tables.claims_table(report, stated=name.startswith("stated-"))
     raise ValueError(f"{name} has no report against a control; make one with experiments.report")
+
+
+def _fixed(folder: Path) -> Iterator[tuple[Config, dict[str, Any]]]:
+    """Yields configuration and report of each network that was trained with the fixed gate from scratch."""
+    for file, report in _readable(_read(sorted((folder / "runs").glob("*/report.json")))):
+        config = Config.from_json(stored.json_object(file.with_name("config.json")))
+        if config.gate == "fixed" and config.init is None and verdicts.has_control(report):
+            yield config, report
 
 
 def write(options: Options) -> None:
