@@ -72,6 +72,9 @@ reproduce: .venv/installed
 		$(if $(INIT),finetune weights --init=$(INIT)) $(CIFAR10)
 	$(MAKE) results-digits results-schedules results-epochs results-cifar10
 
+# The runs from the public ResNet-20 with the paper's method alone; without INIT there are none.
+FINETUNED = $(sort $(wildcard results/runs/finetune-learned* results/runs/finetune-joint-alone))
+
 # The tables and pictures of the README and the findings that come from those runs, which the repository holds: minutes.
 results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.summarize --name=cifar10 --by gate scheme -- results/runs/cifar10-none \
@@ -79,9 +82,8 @@ results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.convergence --run=results/runs/cifar10-joint \
 		--against=results/runs/cifar10-learned --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.ownership --output=results/ownership-cifar10.json results/runs/cifar10-learned \
-		results/runs/cifar10-period6 results/runs/cifar10-joint*
-	.venv/bin/python -m experiments.ownership --output=results/ownership-finetune.json \
-		$(filter-out results/runs/finetune-none% results/runs/finetune-fixed%,$(wildcard results/runs/finetune-*))
+		results/runs/cifar10-period6 results/runs/cifar10-joint
+	$(if $(FINETUNED),.venv/bin/python -m experiments.ownership --output=results/ownership-finetune.json $(FINETUNED))
 	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-no-sparsity --output=results/figures
 	for claim in masking localization; do \
@@ -90,15 +92,16 @@ results-cifar10: .venv/installed
 	for claim in correlation clustering; do \
 		.venv/bin/python -m experiments.$$claim --run=results/runs/cifar10-fixed \
 			--against=results/runs/cifar10-none --output=results/figures $(CIFAR10) || exit; done
-	.venv/bin/python -m experiments.masking --run=results/runs/finetune-joint \
-		--against=results/runs/finetune-none --output=results/figures/finetune $(CIFAR10)
+	$(if $(FINETUNED),.venv/bin/python -m experiments.masking --run=results/runs/finetune-joint \
+		--against=results/runs/finetune-none --output=results/figures/finetune $(CIFAR10))
 	.venv/bin/python -m experiments.correlation --run=results/runs/cifar10-fixed-joint \
 		--against=results/runs/cifar10-none --output=results/figures/joint $(CIFAR10)
 	.venv/bin/python -m experiments.correlation --run=results/runs/alexnet-fixed \
 		--against=results/runs/alexnet-none --output=results/figures/alexnet $(CIFAR10)
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
-	.venv/bin/python -m experiments.results --tables stated-cifar10-learned convergence ownership-cifar10 ownership-finetune \
+	.venv/bin/python -m experiments.results --tables stated-cifar10-learned table2 convergence ownership-cifar10 \
+		$(if $(FINETUNED),ownership-finetune) \
 		$(foreach plan,scratch finetune tuning weights seeds,$(if $(wildcard results/tradeoff-$(plan).json),effects-$(plan))) \
 		$(foreach plan,digits-gates digits-gates-denser,$(if $(wildcard results/ownership-$(plan).json),ownership-$(plan)))
 

@@ -1,6 +1,6 @@
 """Writes results/README.md from the runs in results/runs: each claim, the paper's figure, ours, and the control's.
 
-Beside it verdicts.png shows which claims hold.
+Beside it verdicts.png and verdicts-seeds.png show which claims hold.
 """
 
 from collections import defaultdict
@@ -39,8 +39,6 @@ claim is judged likewise, by the interval of what it compares (for a ratio, of o
 Of arms with one seed they give the difference alone. Claims about a figure that is small by itself are judged by it,
 whatever the control's is: where that is as small, they say "yes, the control too", and tell nothing of what the gate
 has done."""
-_GLANCE = "\n![Which claims hold, of each network and each arm](verdicts.png)"
-_ONE, _SEVERAL = "one seed; intervals, if any, over the test images", "several seeds; intervals over these"
 _ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
 _UNEXPLAINED = "not explained yet"
 _RUN_HEADS = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values(), "pictures")
@@ -56,7 +54,8 @@ class Options:
     tables: tuple[str, ...] = ()
     """What has a table in ./README.md or ./results/findings.md too, between marks of that name: a run with a report
     (cifar10-learned, or in short stated-cifar10-learned), a comparison (tradeoff-finetune, or in short
-    effects-finetune), counts (ownership-cifar10) or the numbers of figures/CLAIM.json (convergence)."""
+    effects-finetune), counts (ownership-cifar10), the numbers of figures/CLAIM.json (convergence), or C_IC of all
+    networks with the fixed gate from scratch (table2)."""
 
 
 class Results(NamedTuple):
@@ -64,7 +63,7 @@ class Results(NamedTuple):
 
     Attributes:
       folder: where.
-      paths: the folders of its trained runs.
+      paths: the folders of its trained runs, and of imported networks with a report.
       reports: of these, those that are there.
       comparisons: of arms.
       counts: of the filters that classes hold alone.
@@ -84,7 +83,7 @@ class Results(NamedTuple):
 def read(folder: Path) -> Results:
     """Returns the results in ``folder``. Raises ValueError where there are none."""
     paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
-    paths = [path for path in paths if (path / "metrics.jsonl").read_text()]  # an imported network has no training
+    paths = [path for path in paths if (path / "metrics.jsonl").read_text() or (path / "report.json").is_file()]
     reports = _read(file for path in paths if (file := path / "report.json").is_file())
     comparisons, counts = (_read(sorted(folder.glob(f"{kind}-*.json"))) for kind in ("tradeoff", "ownership"))
     if not paths and not comparisons and not counts:
@@ -98,12 +97,11 @@ def page(results: Results) -> str:
     findings = _findings(folder, results.comparisons, results.counts)
     lines = [
         _HEAD,
-        *([_GLANCE] if judged or several else []),
-        *_overview("At a glance", _ONE_SEED, judged),
-        *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several),
+        *_overview("At a glance", _ONE_SEED, judged, "verdicts.png"),
+        *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several, "verdicts-seeds.png"),
         *_findings_section(findings),
         "\n## Runs\n",
-        markdown.table(_RUN_HEADS, map(_run_cells, results.paths)),
+        markdown.table(_RUN_HEADS, (_run_cells(path, results.reports) for path in results.paths)),
         *_sections(folder, results.reports, _claims_section),
         *_failures(folder, judged | several, findings),
         *_sections(folder, results.comparisons, _arms_section),
@@ -119,11 +117,10 @@ def page(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def glance(results: Results) -> Figure | None:
-    """Returns the picture of every verdict, None where there is none."""
-    judged = {_ONE: results.one_seed, _SEVERAL: results.several_seeds}
-    told = {title: columns for title, columns in judged.items() if columns}
-    return plots.verdicts(told) if told else None
+def glance(results: Results) -> dict[str, Figure]:
+    """Returns the pictures of all verdicts by the names of their files: of one seed, and of several."""
+    judged = {"verdicts.png": results.one_seed, "verdicts-seeds.png": results.several_seeds}
+    return {name: plots.verdicts(columns) for name, columns in judged.items() if columns}
 
 
 def _read(files: Iterable[Path]) -> _Files:
@@ -172,13 +169,18 @@ def _several_seeds(comparisons: _Files) -> dict[str, dict[str, str]]:
     return judged
 
 
-def _overview(title: str, lead: str, judged: dict[str, dict[str, str]]) -> list[str]:
-    """Returns the section with a row a claim, and in a column each network's verdict."""
+def _overview(title: str, lead: str, judged: dict[str, dict[str, str]], picture: str) -> list[str]:
+    """Returns the section with a picture of the verdicts, and a row a claim, and in a column each network's verdict."""
     if not judged:
         return []
     stated = dict.fromkeys(claim for each in judged.values() for claim in each)
     rows = ((claim, *(each.get(claim, "") for each in judged.values())) for claim in stated)
-    return [f"\n## {title}\n", f"{lead} The figures are below.\n", markdown.table(("claim", *judged), rows)]
+    return [
+        f"\n## {title}\n",
+        f"{lead} The figures are below.\n",
+        f"![{title}: which claims hold]({picture})\n",
+        markdown.table(("claim", *judged), rows),
+    ]
 
 
 def _findings_section(findings: list[verdicts.Finding]) -> list[str]:
@@ -282,11 +284,9 @@ def _unshown(measured: dict[str, list[str]]) -> Iterator[str]:
 def _arms_section(file: Path, content: dict[str, Any]) -> list[str]:
     kept = all((file.parent / "runs" / Path(run).name).is_dir() for run in content["runs"])
     unkept = "" if kept else " The runs themselves are not kept here; the command of each is among the numbers."
-    untold = (
-        f" Not told of, as not every network here has images to tell by: {', '.join(content['untold'])}."
-        if content["untold"]
-        else ""
-    )
+    untold = f" Not told of, as the control's figure depends on the arm beside it: {verdicts.PAIRED}."
+    if content["untold"]:
+        untold += f" Nor, as not every network here has images to tell by: {', '.join(content['untold'])}."
     return [
         f"\n## Arms and their control: {file.stem.removeprefix('tradeoff-')}\n",
         f"{content['measured']}. By `{content['command']}`. [All numbers]({file.name}).{unkept}{untold}\n",
@@ -305,16 +305,27 @@ def _ownership_section(file: Path, content: dict[str, Any]) -> list[str]:
     ]
 
 
-def _run_cells(path: Path) -> list[str]:
+def _run_cells(path: Path, reports: _Files) -> list[str]:
     metrics = path / "metrics.jsonl"
     config = stored.json_object(path / "config.json")
-    last = stored.json_object(metrics, metrics.read_text().splitlines()[-1])
+    if lines := metrics.read_text().splitlines():
+        last = stored.json_object(metrics, lines[-1])
+        training = "; ".join(_settings(Config.from_json(config))), str(last["epoch"] + 1), str(config["seed"])
+    else:
+        last, training = _imported(reports[path / "report.json"]), ("imported, trained elsewhere", "", "")
     return [
-        *(f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"]),
-        *("; ".join(_settings(Config.from_json(config))), str(last["epoch"] + 1), str(config["seed"])),
-        *(f"{last[name]:.4f}" for name in summarize.MEASURES),
+        *(f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"], *training),
+        *(f"{last[name]:.4f}" if name in last else "" for name in summarize.MEASURES),
         f"[report](runs/{path.name}/report.html)" if (path / "report.html").is_file() else "",
     ]
+
+
+def _imported(report: dict[str, Any] | ValueError) -> dict[str, float]:
+    """Returns what a report, if it can be read, says of a network that was trained without a gate elsewhere."""
+    if isinstance(report, ValueError):
+        return {}
+    numbers = report["claims"]["table1"]["numbers"][report["networks"][0]]
+    return {"test_accuracy": numbers["accuracy"], "test_cross_entropy": numbers["cross entropy"]}
 
 
 def _settings(config: Config) -> Iterator[str]:
@@ -333,7 +344,9 @@ def _settings(config: Config) -> Iterator[str]:
 
 
 def table(folder: Path, name: str) -> str:
-    """Returns the table ``name`` of a page: that of a run with a report, a comparison or a claim. Raises ValueError."""
+    """Returns the table of a page that ``Options.tables`` calls ``name``. Raises ValueError where there is none."""
+    if name == "table2":
+        return tables.c_ic_table(_fixed(folder))
     if (claim := stored.claim(folder, name)) is not None:
         return tables.numbers_table(claim["numbers"])
     if name.startswith("ownership-") and (file := folder / f"{name}.json").is_file():
@@ -349,6 +362,14 @@ def table(folder: Path, name: str) -> str:
     raise ValueError(f"{name} has no report against a control; make one with experiments.report")
 
 
+def _fixed(folder: Path) -> Iterator[tuple[Config, dict[str, Any]]]:
+    """Yields configuration and report of each network that was trained with the fixed gate from scratch."""
+    for file, report in _readable(_read(sorted((folder / "runs").glob("*/report.json")))):
+        config = Config.from_json(stored.json_object(file.with_name("config.json")))
+        if config.gate == "fixed" and config.init is None and verdicts.has_control(report):
+            yield config, report
+
+
 def write(options: Options) -> None:
     """Writes the page with its pictures of verdicts and of comparisons and, where asked, tables of other pages."""
     found = read(options.folder)
@@ -356,8 +377,8 @@ def write(options: Options) -> None:
     markdown.fill({name: table(options.folder, name) for name in options.tables})
     for file, compared in _readable(found.comparisons):
         cli.save_figure(tradeoff.picture(compared), file.with_suffix(".png"))
-    if (figure := glance(found)) is not None:
-        cli.save_figure(figure, options.folder / "verdicts.png")
+    for name, figure in glance(found).items():
+        cli.save_figure(figure, options.folder / name)
     files.publish(options.folder / "README.md", lambda file: file.write_text(content))
     print(options.folder / "README.md")
 

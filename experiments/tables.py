@@ -1,10 +1,12 @@
 """The tables of the page of results, of which the README shows some."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from experiments import claims, markdown, verdicts
+from lsg_jax.config import Config
 
 
 def claims_table(report: dict[str, Any], stated: bool = False) -> str:
@@ -26,6 +28,22 @@ def claims_table(report: dict[str, Any], stated: bool = False) -> str:
             cells = [f"{cell} ({count:.3g} filters)" for cell, count in zip(cells, counts, strict=True)]
         rows.append((row.claim, row.paper, *cells, verdicts.verdict(row, report)))
     return markdown.table(("claim", "the paper's", "ours", "control's", "holds"), rows)
+
+
+def c_ic_table(trained: Iterable[tuple[Config, dict[str, Any]]]) -> str:
+    """Returns Table 2, C_IC of networks and their controls, from the configuration of each and its report.
+
+    Where there is no ratio to the control's, which must be above 0, it has none.
+    """
+    rows = []
+    for config, report in trained:
+        (row,) = (each for each in verdicts.rows(report) if each.place == ("correlation", "C_IC"))
+        ours, control = (numbers["C_IC"] for numbers in verdicts.found(row, report))
+        figures = f"{ours:.4f}", f"{control:.4f}", f"{ours / control:.2f}" if row.tells(control) else ""
+        described = report["networks"][0], config.model, config.scheme
+        rows.append((*described, row.paper, *figures, verdicts.verdict(row, report)))
+    heads = ("network", "model", "scheme", "the paper's", "ours", "control's", "ours / control's", "at most 0.62")
+    return markdown.table(heads, rows)
 
 
 def arms_table(content: dict[str, Any]) -> str:

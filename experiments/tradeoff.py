@@ -47,7 +47,7 @@ class Options:
 def measure(network: Network) -> tuple[list[Row], dict[str, float]]:
     """Returns the claims that a network can tell of, and what it says of each, all of it on the test set."""
     measured = report.content_of([network], [each([network]) for each in report.MEASURES])
-    rows = [row for row in verdicts.rows(measured) if not row.paired]
+    rows = [row for row in verdicts.rows(measured) if row.claim != verdicts.PAIRED]
     beside = [verdicts.beside(row.place, measured["claims"], network.name) for row in rows]
     return rows, {row.claim: numbers[row.place[-1]] for row, numbers in zip(rows, beside, strict=True)}
 

@@ -12,6 +12,7 @@ from lsg_jax.analysis import comparison
 WORDS = {True: "yes", False: "no", None: "cannot tell"}
 TOO = "yes, the control too"  # of a claim that is judged without it
 DENSITY = 0.12  # of a sparse gate; the least is 1 / C
+PAIRED = "Phi is lower after the training's budget of updates of G"  # the control's depends on whose it is
 
 
 class Row(NamedTuple):
@@ -26,7 +27,6 @@ class Row(NamedTuple):
       over_images: whether our figure less the control's, with its interval over the images, lies beside ours.
       filters: the name of how many filters were removed for it, which lies beside it.
       effect: what short tables and pictures of arms, which show not every claim, call the figure.
-      paired: whether the control's figure depends on which network it is the control of.
       alone: whether ours is judged without the control's.
     """
 
@@ -38,7 +38,6 @@ class Row(NamedTuple):
     over_images: bool = False
     filters: str | None = None
     effect: str | None = None
-    paired: bool = False
     alone: bool = False
 
 
@@ -142,11 +141,10 @@ def rows(report: dict[str, Any]) -> list[Row]:
             _lower,
         ),
         Row(
-            "Phi is lower after the training's budget of updates of G",
+            PAIRED,
             phi,
             ("table1", "Phi, training's budget", "Phi"),
             _lower,
-            paired=True,
         ),
         *masked,
         Row(

@@ -396,44 +396,41 @@ def grouped_bars(bars: dict[str, dict[str, float]], unit: str) -> Figure:
     return figure
 
 
-def verdicts(groups: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Figure:
-    """The verdict of each column on each claim: claims down, titled groups of columns across.
+def verdicts(columns: Mapping[str, Mapping[str, str]]) -> Figure:
+    """The verdict of each column on each claim: claims down, columns across.
 
     Raises ValueError where a verdict is none of those that have a mark.
     """
-    told = [column for columns in groups.values() for column in columns.values()]
-    claims = list(dict.fromkeys(claim for column in told for claim in column))
-    words = {word for column in told for word in column.values()}
+    claims = list(dict.fromkeys(claim for column in columns.values() for claim in column))
+    words = {word for column in columns.values() for word in column.values()}
     if unknown := words - _VERDICTS.keys():
         raise ValueError(f"a verdict must be one of {', '.join(_VERDICTS)}, got {min(unknown)!r}")
-    widths = [max(len(columns), 4) for columns in groups.values()]  # a title needs some room
-    figure = _Figure(figsize=(7.5 + 0.28 * sum(widths), 4.6 + 0.24 * len(claims)), layout="constrained")
-    axes = figure.subplots(1, len(groups), sharey=True, squeeze=False, width_ratios=widths)[0]
-    for axis, width, (title, columns) in zip(axes, widths, groups.items(), strict=True):
-        for verdict, (marker, size, face, edge) in _VERDICTS.items():
-            found = [
-                (across, claims.index(claim))
-                for across, column in enumerate(columns.values())
-                for claim, word in column.items()
-                if word == verdict
-            ]
-            places = np.array(found).reshape(-1, 2).T
-            label = verdict if verdict in words else None
-            axis.scatter(*places, size, facecolor=face, edgecolor=edge, marker=marker, label=label)
-        axis.set_title(_wrapped(title, 4 * width), fontsize=9, loc="left")
-        axis.set_xticks(range(len(columns)), [_wrapped(name, 66) for name in columns], rotation=90, fontsize=7)
-        axis.set_xlim(-0.6, width - 0.4)
-        axis.grid(alpha=0.25, linewidth=0.6)
-        axis.set_axisbelow(True)
-        axis.tick_params(length=0)
-        for side in axis.spines.values():
-            side.set_visible(False)
-    axes[0].set_yticks(range(len(claims)), claims, fontsize=8)
-    axes[0].set_ylim(len(claims) - 0.4, -0.6)
-    if any(len(column) < len(claims) for column in told):
-        axes[0].plot([], [], linestyle="none", label="blank: not measured")
-    entries = axes[0].get_legend_handles_labels()
-    figure.legend(*entries, loc="outside upper left", ncols=len(_VERDICTS) + 1, fontsize=9)
+    inches = max(5, 3.9 + 0.3 * len(columns)), 2.4 + 0.29 * len(claims)
+    figure = _Figure(figsize=inches, layout="constrained")
+    axis = figure.subplots()
+    for verdict, (marker, size, face, edge) in _VERDICTS.items():
+        found = [
+            (across, claims.index(claim))
+            for across, column in enumerate(columns.values())
+            for claim, word in column.items()
+            if word == verdict
+        ]
+        places = np.array(found).reshape(-1, 2)
+        label = verdict if verdict in words else None
+        axis.scatter(places[:, 0], places[:, 1], size, facecolor=face, edgecolor=edge, marker=marker, label=label)
+    if any(len(column) < len(claims) for column in columns.values()):
+        axis.plot([], [], linestyle="none", label="blank: not measured")
+    text: dict[str, Any] = {"fontsize": 8, "linespacing": 1.05, "multialignment": "right"}
+    axis.set_xticks(range(len(columns)), [_wrapped(name, 44) for name in columns], rotation=90, **text)
+    axis.set_yticks(range(len(claims)), [_wrapped(claim, 60) for claim in claims], **text)
+    axis.set_xlim(-0.6, len(columns) - 0.4)
+    axis.set_ylim(len(claims) - 0.4, -0.6)
+    axis.grid(alpha=0.25, linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.tick_params(length=0)
+    for side in axis.spines.values():
+        side.set_visible(False)
+    figure.legend(loc="outside upper left", ncols=3, fontsize=8)
     return figure
 
 

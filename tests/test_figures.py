@@ -29,7 +29,7 @@ def panels(figure):
 
 
 def titles(figure):
-    told = {axis.get_title(place) for axis in figure.axes for place in ("left", "center")} - {""}
+    told = {axis.get_title() for axis in figure.axes} - {""}
     return [text for text in figure.findobj(Text) if text.get_text() in told]
 
 
@@ -224,37 +224,61 @@ def test_ownership_bars_stand_over_their_classes():
 
 
 def test_each_verdict_has_its_mark_where_claim_and_network_meet():
-    groups = {
-        "one seed": {"a": {"x": "yes", "y": "no"}, "b": {"y": "cannot tell"}},
-        "several": {"c": {"z": "yes, the control too", "x": "no", "y": "no images to tell by"}},
+    columns = {
+        "a": {"x": "yes", "y": "no"},
+        "b": {"y": "cannot tell"},
+        "c": {"z": "yes, the control too", "x": "no", "y": "no images to tell by"},
     }
-    figure = plots.verdicts(groups)
-    first, second = (
-        {each.get_label(): each.get_offsets().tolist() for each in axis.collections if len(each.get_offsets())}
-        for axis in figure.axes
-    )
-    assert first == {"yes": [[0, 0]], "no": [[0, 1]], "cannot tell": [[1, 1]]}
-    assert second == {"no": [[0, 0]], "yes, the control too": [[0, 2]], "no images to tell by": [[0, 1]]}
-    assert ticks(figure.axes[0].get_yticklabels()) == ["x", "y", "z"]
-    assert ticks(figure.axes[1].get_xticklabels()) == ["c"]
+    figure = plots.verdicts(columns)
+    (axis,) = figure.axes
+    assert {each.get_label(): each.get_offsets().tolist() for each in axis.collections} == {
+        "yes": [[0, 0]],
+        "yes, the control too": [[2, 2]],
+        "no": [[0, 1], [2, 0]],
+        "cannot tell": [[1, 1]],
+        "no images to tell by": [[2, 1]],
+    }
+    assert ticks(axis.get_yticklabels()) == ["x", "y", "z"]
+    assert ticks(axis.get_xticklabels()) == ["a", "b", "c"]
     (legend,) = figure.legends
     words = ["yes", "yes, the control too", "no", "cannot tell", "no images to tell by"]
     assert ticks(legend.get_texts()) == [*words, "blank: not measured"]
     marks = {
         (len(each.get_facecolor()), len(each.get_paths()[0]), to_hex(each.get_edgecolor()[0]))
-        for each in figure.axes[0].collections
+        for each in axis.collections
     }
     assert len(marks) == len(words)  # in face, shape or colour, and not in size alone
 
 
 def test_verdicts_explain_only_what_they_show():
-    figure = plots.verdicts({"one seed": {"a": {"x": "yes", "y": "no"}, "b": {"x": "no", "y": "no"}}})
+    figure = plots.verdicts({"a": {"x": "yes", "y": "no"}, "b": {"x": "no", "y": "no"}})
     assert ticks(figure.legends[0].get_texts()) == ["yes", "no"]
 
 
 def test_a_verdict_without_a_mark_is_refused():
     with pytest.raises(ValueError, match=r"a verdict must be one of yes, .*, got 'perhaps'"):
-        plots.verdicts({"one seed": {"a": {"x": "yes", "y": "perhaps"}}})
+        plots.verdicts({"a": {"x": "yes", "y": "perhaps"}})
+
+
+def test_long_claims_and_arms_stay_apart_and_readable_across_a_page():
+    claims = [f"beyond the paper: accuracy without a class's own filters by the gate {name}" for name in "abcdefgh"]
+    arms = [f"finetune: learned, scheme joint, silence-weight 0.5, complement-weight 0.{seed}" for seed in range(18)]
+    everything = {
+        "v": "yes",
+        "w": "yes, the control too",
+        "x": "no",
+        "y": "cannot tell",
+        "z": "no images to tell by",
+    }
+    for columns in (dict.fromkeys(arms, dict.fromkeys(claims, "no")), {"a": everything, "b": {}}):
+        figure = plots.verdicts(columns)
+        (axis,), (legend,) = figure.axes, figure.legends
+        labels = [*axis.get_xticklabels(), *axis.get_yticklabels()]
+        assert not overlapping(figure, [*labels, legend])
+        (left, _), (right, _) = figure.bbox.get_points()
+        assert all(left <= box.x0 and box.x1 <= right for box in map(Text.get_window_extent, legend.get_texts()))
+        points_in_print = 7 / figure.get_figwidth() * min(label.get_fontsize() for label in labels)
+        assert points_in_print >= 6
 
 
 def arms(count):
@@ -314,7 +338,6 @@ def test_long_titles_do_not_overlap():
         plots.confusion_matrices(dict.fromkeys(masked, np.eye(10)), CIFAR10),
         plots.activation_maps(images, maps, {run: np.ones(2) for run in RUNS}, ["airplane", "automobile"]),
         plots.filter_images(np.stack([images, images]), ("filter 4", "filter 9"), told),
-        plots.verdicts({f"{seeds}; intervals, if any, over them": {seeds: {"x": "yes"}} for seeds in ("one", "two")}),
     ):
         assert len(titles(figure)) > 1
         assert not overlapping(figure, [*titles(figure), figure.axes[-1]])

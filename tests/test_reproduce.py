@@ -199,7 +199,7 @@ def test_the_committed_page_of_results_is_what_the_files_say():
         pytest.skip("no runs are committed")
     assert (folder / "README.md").read_text() == results.page(results.read(folder))
     assert results._UNEXPLAINED not in results.page(results.read(folder))
-    assert (folder / "verdicts.png").is_file()
+    assert all((folder / name).is_file() for name in ("verdicts.png", "verdicts-seeds.png"))
     commands = subprocess.check_output(["make", "--dry-run", "results-cifar10"], cwd=folder.parent, text=True)
     shown = re.search(r"experiments.results --tables ((.*\\\n)*.*)", commands)[1].replace("\\", "").split()
     assert {"stated-cifar10-learned", "effects-finetune"} <= set(shown)

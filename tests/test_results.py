@@ -68,6 +68,7 @@ def test_results_page_says_where_there_was_nothing_to_measure(runs, tmp_path):
     claims.write(convergence.measure(networks), tmp_path / "figures")
     results.write(results.Options(tmp_path))
     assert (tmp_path / "verdicts.png").stat().st_size > 10_000
+    assert not (tmp_path / "verdicts-seeds.png").exists()
     page = (tmp_path / "README.md").read_text()
     ours, control = (each.run.history[-1]["test_accuracy"] for each in networks)
     head = "|  | learned | none |\n| --- | --- | --- |\n| epochs | 4 | 4 |\n"
@@ -148,6 +149,34 @@ def test_a_ratio_to_what_is_not_above_0_cannot_hold(ours, control, said):
     }
     (row,) = (each for each in verdicts.rows(content) if each.claim.startswith("C_IC is at most"))
     assert verdicts.verdict(row, content) == said
+
+
+def test_table_2_has_each_fixed_gate_from_scratch_and_a_ratio_where_there_is_one(runs, tmp_path):
+    learned = load_run(runs / "learned")
+    settings = {
+        "above": {"gate": "fixed", "scheme": "joint"},
+        "below": {"gate": "fixed"},
+        "finetuned": {"gate": "fixed", "init": Path("public.th")},
+        "learned": {},
+    }
+    for name, changed in settings.items():
+        config = dataclasses.replace(learned.config, **changed)
+        save_run(dataclasses.replace(learned, config=config), tmp_path / "runs" / name)
+        control = -0.01 if name == "below" else 0.1
+        content = {
+            "version": stored.VERSIONS["report"],
+            "networks": [name, "plain"],
+            "trained": {name: {"model": "alexnet", "gate": config.gate}, "plain": {"model": "alexnet", "gate": "none"}},
+            "claims": {
+                "masking": {"numbers": {name: {}}},
+                "correlation": {"numbers": {name: {"C_IC": 0.05}, "plain": {"C_IC": control}}},
+            },
+        }
+        (tmp_path / "runs" / name / "report.json").write_text(json.dumps(content))
+    assert results.table(tmp_path, "table2").splitlines()[2:] == [
+        "| above | tiny | joint | 0.0684 (fixed gate) against 0.1224 | 0.0500 | 0.1000 | 0.50 | yes |",
+        "| below | tiny | alternate | 0.0684 (fixed gate) against 0.1224 | 0.0500 | -0.0100 |  | no |",
+    ]
 
 
 def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
@@ -231,6 +260,10 @@ def test_other_versions_files_of_results_are_named(runs, tmp_path):
     imported = dataclasses.replace(load_run(runs / "none"), history=[], environment={})
     save_run(imported, tmp_path / "runs" / "imported")
     assert "imported" not in results.page(results.read(tmp_path))
+    older = tmp_path / "runs" / "imported" / "report.json"
+    older.write_text("{}")
+    assert "| imported, trained elsewhere |  |  |  |  |  |  |  |\n" in results.page(results.read(tmp_path))
+    older.unlink()
     (tmp_path / "tradeoff-x.json").write_text('{"command": "x"}')
     (tmp_path / "runs" / "learned" / "report.json").write_text('{"networks": ["a", "b"], "claims": {}}')
     (tmp_path / "ownership-x.json").write_text("null")
@@ -244,6 +277,17 @@ def test_other_versions_files_of_results_are_named(runs, tmp_path):
     assert "\ntradeoff-x.json has no 'measured'; make it again with experiments.tradeoff.\n" in results.page(
         results.read(tmp_path)
     )
+
+
+def test_an_imported_network_has_its_row_by_its_report(runs, tmp_path):
+    imported = tmp_path / "runs" / "public"
+    save_run(dataclasses.replace(load_run(runs / "none"), history=[], environment={}), imported)
+    report.report(report.Options(imported, attack_images=0))
+    (network,) = open_networks(imported, None, None)
+    accuracy, nats = np.mean(network.logits.argmax(1) == network.labels), _nats(network).mean()
+    page = results.page(results.read(tmp_path))
+    measured = f"{accuracy:.4f} |  | {nats:.4f} |  | [report](runs/public/report.html) |"
+    assert f"| [public](runs/public) | digits | tiny | none | imported, trained elsewhere |  |  | {measured}\n" in page
 
 
 def test_numbers_in_numbers_and_missing_ones_have_their_rows():
@@ -325,7 +369,9 @@ def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path)
     assert [line.split(" | ")[0] for line in lines[5:]] == 2 * ["2 learned gates of tiny on digits"]
     assert page.count("- **alternating epochs") == 2
     assert f"from an earlier epoch on** (no: {one}, {two}). not explained yet" in page
-    assert "Not told of, as not every network here has images to tell by: a claim.\n" in page
+    paired = "Phi is lower after the training's budget of updates of G"
+    assert f"Not told of, as the control's figure depends on the arm beside it: {paired}. Nor, as " in page
+    assert " Nor, as not every network here has images to tell by: a claim.\n" in page
     assert "(drops in all)** (cannot tell: 2 of these). not explained yet" in page
 
 
@@ -338,9 +384,11 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
     judged = {"claims": {"a claim": ""}, "arms": {arm: {"a claim": found} for arm, found in arms.items()}}
     write_comparison(tmp_path, **judged)
     page = results.page(results.read(tmp_path))
-    (axis,) = results.glance(results.read(tmp_path)).axes
+    ((name, figure),) = results.glance(results.read(tmp_path)).items()
+    (axis,) = figure.axes
     assert [each.get_offsets().tolist() for each in axis.collections] == [[], [], [], [[0, 0]], []]
-    assert "(verdicts.png)" in page
+    assert name == "verdicts-seeds.png"
+    assert f"({name})" in page
     assert "| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page
     assert "not kept here" not in page
     write_comparison(tmp_path, **judged, runs={"runs/both/seed0": {"command": "x"}})

@@ -148,6 +148,9 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     assert accuracy["difference"] == {"mean": pytest.approx(ours - theirs, abs=1e-9), "low": None, "high": None}
     assert accuracy["holds"] is None
     assert written["claims"][claim].startswith("0.9062 against 0.9046; ")
+    assert [each for each in written["claims"] if each.startswith("Phi")] == [
+        "Phi is lower (converged, a = 1 on the density)"
+    ]
     silent = tables.arms_table(written).splitlines()[2].split(" | ")[-1]
     assert silent == f"{ours:.4f} ({ours - theirs:+.4f}) |"
     both = [load_run(runs / name).history[-1]["test_accuracy"] for name in ("plain0", "plain1")]
