@@ -12,6 +12,8 @@ import runpy
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import numpy as np
 import pytest
 
 import lsg_jax
+from benchmarks import turns
 from lsg_jax import data, gates, losses, metrics, models, schedule
 from lsg_jax.analysis import (
     attacks,
@@ -130,50 +133,90 @@ CLAIMS = (
     *("correlation", "clustering", "specificity", "convergence", "attacks"),
 )
 COMMANDS = [
-    *(("digits", arguments, said) for arguments, said in TRAINING),
-    ("cifar10", "--data-dir={tmp}/half", "half"),
-    ("cifar10", "--data-dir={tmp}/file", "file"),
-    ("cifar10", "--data-dir={tmp}/nothing", "nothing"),
-    *((claim, "--run={tmp}/nothing", "there is no run folder") for claim in CLAIMS),
-    *((claim, "", "missing option: --run") for claim in CLAIMS),
-    ("table1", "--run={tmp}/empty", "empty is not a run folder"),
-    ("table1", "--run={tmp}/file", "file is not a run folder"),
-    ("table1", "--run={tmp}/half-saved", "half-saved holds no complete checkpoint"),
-    ("table1", "--run={tmp}/cut", "cut"),
-    ("table1", "--run={tmp}/a_run/checkpoints/7", "there is no run folder"),
-    ("masking", "--run={tmp}/a_run --against={tmp}/nothing", "there is no run folder"),
-    ("masking", "--run={tmp}/a_run --against={tmp}/a_run", "cannot be compared with itself"),
-    ("masking", "--run={tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
-    ("masking", "--run={tmp}/a_run --data-dir={tmp}/empty", "leave out --data-dir"),
-    ("report", "", "missing option: PATH"),
-    ("report", "{tmp}/nothing", "there is no run folder"),
-    ("report", "{tmp}/a_run --attack-images=-1", "--attack-images must be at least 0, got -1"),
-    ("report", "{tmp}/a_run --attack-images=few", "--attack-images must be a whole number, got 'few'"),
-    ("report", "{tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
-    ("report", "{tmp}/a_run --attack-budget=long", "--attack-budget"),
-    ("attacks", "--run={tmp}/a_run --attack-images=0", "--attack-images must be at least 1, got 0"),
-    ("attacks", "--run={tmp}/a_run --attack-budget=long", "--attack-budget"),
-    ("publish", "{tmp}/a_run", "missing option: PATH"),
-    ("publish", "{tmp}/nothing {tmp}/copy", "there is no run folder"),
-    ("publish", "{tmp}/a_run {tmp}/empty", "empty exists already"),
-    ("publish", "{tmp}/a_run {tmp}/file/copy", "file"),
-    ("ownership", "{tmp}/a_run --output={tmp}/o.json", "at least two different run folders are needed"),
-    ("ownership", "{tmp}/a_run {tmp}/a_run --output={tmp}/o.json", "none twice"),
-    ("ownership", "{tmp}/a_run --output={tmp}/o.png", "--output must be a file that ends in .json"),
-    ("tradeoff", "{tmp}/a_run --output={tmp}/o.json", "name a run and its control at least, got 1"),
-    ("tradeoff", "{tmp}/a_run {tmp}/nothing --output={tmp}/o.json", "there is no run folder"),
-    ("tradeoff", "{tmp}/a_run {tmp}/a_run --output={tmp}/empty", "--output must be a file that ends in .json"),
-    ("results", "--folder={tmp}/empty", "holds no runs"),
-    ("results", "--folder={tmp}/nothing", "holds no runs"),
-    ("summarize", "{tmp}/nothing --name=x", "there is no run folder"),
-    ("summarize", "{tmp}/a_run {tmp}/a_run --name=x", "a run is named twice"),
-    ("summarize", "{tmp}/a_run --name=x --by colour", "--by knows no setting 'colour'"),
-    ("reproduce", "everything", "choose one or more of: digits, cifar10, scratch, finetune, seeds, digits-gates, "),
-    ("reproduce", "finetune", "--init goes with the plans finetune and weights, and only with them; got finetune and"),
-    ("reproduce", "digits --init=w.th", "and only with them; got digits and w.th"),
-    ("reproduce", "digits digits", "name one plan or more, and none twice; got digits digits"),
-    ("reproduce", "", "name one plan or more, and none twice; got none"),
-    ("reproduce", "digits finetune --init=w.th", "w.th"),
+    *(("experiments.digits", arguments, said) for arguments, said in TRAINING),
+    ("experiments.cifar10", "--data-dir={tmp}/half", "half"),
+    ("experiments.cifar10", "--data-dir={tmp}/file", "file"),
+    ("experiments.cifar10", "--data-dir={tmp}/nothing", "nothing"),
+    *((f"experiments.{claim}", "--run={tmp}/nothing", "there is no run folder") for claim in CLAIMS),
+    *((f"experiments.{claim}", "", "missing option: --run") for claim in CLAIMS),
+    ("experiments.table1", "--run={tmp}/empty", "empty is not a run folder"),
+    ("experiments.table1", "--run={tmp}/file", "file is not a run folder"),
+    ("experiments.table1", "--run={tmp}/half-saved", "half-saved holds no complete checkpoint"),
+    ("experiments.table1", "--run={tmp}/cut", "cut"),
+    ("experiments.table1", "--run={tmp}/a_run/checkpoints/7", "there is no run folder"),
+    ("experiments.masking", "--run={tmp}/a_run --against={tmp}/nothing", "there is no run folder"),
+    ("experiments.masking", "--run={tmp}/a_run --against={tmp}/a_run", "cannot be compared with itself"),
+    ("experiments.masking", "--run={tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
+    ("experiments.masking", "--run={tmp}/a_run --data-dir={tmp}/empty", "leave out --data-dir"),
+    ("experiments.report", "", "missing option: PATH"),
+    ("experiments.report", "{tmp}/nothing", "there is no run folder"),
+    ("experiments.report", "{tmp}/a_run --attack-images=-1", "--attack-images must be at least 0, got -1"),
+    ("experiments.report", "{tmp}/a_run --attack-images=few", "--attack-images must be a whole number, got 'few'"),
+    ("experiments.report", "{tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
+    ("experiments.report", "{tmp}/a_run --attack-budget=long", "--attack-budget"),
+    ("experiments.attacks", "--run={tmp}/a_run --attack-images=0", "--attack-images must be at least 1, got 0"),
+    ("experiments.attacks", "--run={tmp}/a_run --attack-budget=long", "--attack-budget"),
+    ("experiments.publish", "{tmp}/a_run", "missing option: PATH"),
+    ("experiments.publish", "{tmp}/nothing {tmp}/copy", "there is no run folder"),
+    ("experiments.publish", "{tmp}/a_run {tmp}/empty", "empty exists already"),
+    ("experiments.publish", "{tmp}/a_run {tmp}/file/copy", "file"),
+    ("experiments.ownership", "{tmp}/a_run --output={tmp}/o.json", "at least two different run folders are needed"),
+    ("experiments.ownership", "{tmp}/a_run {tmp}/a_run --output={tmp}/o.json", "none twice"),
+    ("experiments.ownership", "{tmp}/a_run --output={tmp}/o.png", "--output must be a file that ends in .json"),
+    ("experiments.tradeoff", "{tmp}/a_run --output={tmp}/o.json", "name a run and its control at least, got 1"),
+    ("experiments.tradeoff", "{tmp}/a_run {tmp}/nothing --output={tmp}/o.json", "there is no run folder"),
+    (
+        "experiments.tradeoff",
+        "{tmp}/a_run {tmp}/a_run --output={tmp}/empty",
+        "--output must be a file that ends in .json",
+    ),
+    ("experiments.results", "--folder={tmp}/empty", "holds no runs"),
+    ("experiments.results", "--folder={tmp}/nothing", "holds no runs"),
+    ("experiments.summarize", "{tmp}/nothing --name=x", "there is no run folder"),
+    ("experiments.summarize", "{tmp}/a_run {tmp}/a_run --name=x", "a run is named twice"),
+    ("experiments.summarize", "{tmp}/a_run --name=x --by colour", "--by knows no setting 'colour'"),
+    (
+        "experiments.reproduce",
+        "everything",
+        "choose one or more of: digits, cifar10, scratch, finetune, seeds, digits-gates, ",
+    ),
+    (
+        "experiments.reproduce",
+        "finetune",
+        "--init goes with the plans finetune and weights, and only with them; got finetune and",
+    ),
+    ("experiments.reproduce", "digits --init=w.th", "and only with them; got digits and w.th"),
+    ("experiments.reproduce", "digits digits", "name one plan or more, and none twice; got digits digits"),
+    ("experiments.reproduce", "", "name one plan or more, and none twice; got none"),
+    ("experiments.reproduce", "digits finetune --init=w.th", "w.th"),
+    *(
+        (f"benchmarks.{name}", f"--pairs=0 {needed}", "--pairs must be a whole number of at least 1, got 0")
+        for name, needed in (
+            *(("cpu", ""), ("gpu", ""), ("seeds", "")),
+            *(("commands", "--before=HEAD"), ("metrics", "--run={tmp}/a_run")),
+        )
+    ),
+    ("benchmarks.commands", "", "missing option: --before"),
+    ("benchmarks.commands", "--before=nosuch", "git knows no revision 'nosuch'; give one of `git log`"),
+    ("benchmarks.commands", "--before=--list", "git knows no revision '--list'; give one of `git log`"),
+    (
+        "benchmarks.cpu",
+        "--torch-python={tmp}/file",
+        "--torch-python must be a Python that has PyTorch, and there is no",
+    ),
+    ("benchmarks.cpu", "--torch-python=", "and there is no ''"),
+    ("benchmarks.cpu", "--only=speed", "unknown --only 'speed'; choose one of: matrix-product, resnet20-std, "),
+    ("benchmarks.cpu", "--steps=0", "--steps must be a whole number of at least 1, got 0"),
+    ("benchmarks.cpu", "--loader-workers=0", "--loader-workers must be a whole number of at least 1, got 0"),
+    ("benchmarks.gpu", "--epochs=0", "--epochs must be a whole number of at least 1, got 0"),
+    ("benchmarks.gpu", "--output={tmp}/empty", "empty exists, and resuming it would not take its full time; give"),
+    ("benchmarks.gpu", "--output={tmp}/file/below", "file is a file, not a folder; choose another output folder"),
+    ("benchmarks.gpu", "--smoke=yes", "Unrecognized options: yes"),
+    ("benchmarks.metrics", "--run={tmp}/nothing", "there is no run folder"),
+    ("benchmarks.metrics", "--run={tmp}/a_run", "a_run was trained on digits; name a run of CIFAR-10"),
+    ("benchmarks.profile", "--model=resnet32", "unknown --model 'resnet32'; choose one of: resnet20, alexnet"),
+    ("benchmarks.seeds", "", "has a part marked <!-- seeds -->; run this in the project's folder"),
+    ("tests.faults", "--only=x", "--only cannot be 'x'; choose among: SIGKILL, SIGTERM, "),
 ]
 RNG = np.random.default_rng(0)
 FEATURES, LABELS = RNG.random((6, 4)).astype(np.float32), np.array([0, 1, 2, 0, 1, 2])
@@ -513,6 +556,10 @@ class Trap:
         return Path.write_text, (Path("trapped"), "code was run")
 
 
+def offline(*_, **__):
+    raise urllib.error.URLError("no network")
+
+
 def snapshot(folder):
     files = {path: path.lstat() for path in folder.rglob("*") if path.name != "lock"}
     return {path: (found.st_size, found.st_mtime_ns) for path, found in files.items()}
@@ -522,13 +569,15 @@ def snapshot(folder):
 @pytest.mark.parametrize(("command", "arguments", "said"), COMMANDS)
 def test_a_command_says_in_one_line_what_is_wrong(command, arguments, said, folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    Path("README.md").write_text("the project's")
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    page = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("commands", "cpu", "metrics"))
+    Path("README.md").write_text(page)
     before, stderr = snapshot(folder), io.StringIO()
     words = [word.replace("{tmp}", str(folder)) for word in arguments.split()]
-    monkeypatch.setattr(sys, "argv", [f"experiments/{command}", *words])
+    monkeypatch.setattr(sys, "argv", [command.replace(".", "/"), *words])
     quiet = contextlib.redirect_stdout(io.StringIO())
     with quiet, contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as stop:
-        runpy.run_module(f"experiments.{command}", run_name="__main__")
+        runpy.run_module(command, run_name="__main__")
     lines = stderr.getvalue().splitlines()
     assert stop.value.code == 2
     assert lines[-1].startswith("error: ")
@@ -536,6 +585,7 @@ def test_a_command_says_in_one_line_what_is_wrong(command, arguments, said, fold
     assert len(lines) == 1
     assert snapshot(folder) == before
     assert list(tmp_path.iterdir()) == [tmp_path / "README.md"]
+    assert Path("README.md").read_text() == page
 
 
 @pytest.mark.parametrize(
@@ -611,3 +661,10 @@ def test_what_is_imported_is_never_run_nor_unpacked(folder, name, monkeypatch, t
         lsg_jax.import_torch(folder / name)
     assert snapshot(folder.parent) == before
     assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_that_is_no_python_is_named():
+    order = {"script": "torch_worker", "python": shutil.which("echo"), "task": "product"}
+    said = r"torch_worker failed at product \(it said nothing\).*--torch-python names a Python that has it"
+    with pytest.raises(ValueError, match=said), turns.worker(**order):
+        pass
