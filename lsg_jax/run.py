@@ -165,7 +165,7 @@ def save_run(run: Run, path: str | Path) -> None:
       OSError: where it cannot be written.
     """
     path = files.expanded(path)
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise FileExistsError(f"{path} exists already; remove it or choose another folder")
     config = replace(run.config, data=replace(run.config.data, data_dir=None), run=OutputConfig())
     config = replace(config, init=None if config.init is None else Path(config.init.name))

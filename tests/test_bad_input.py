@@ -40,6 +40,7 @@ from lsg_jax.analysis import (
     specificity,
 )
 from lsg_jax.config import Config, GateConfig, OptimizerConfig
+from tests.small_cifar10 import prepare
 
 TRAINING = [
     ("--epochs=0", "--epochs must be a whole number of at least 1, got 0"),
@@ -107,6 +108,9 @@ TRAINING = [
     ("--output={tmp}/file", "file is a file, not a folder"),
     ("--output={tmp}/file/below", "file is a file, not a folder"),
     ("--output={tmp}/link", "is a file, not a folder"),
+    ("--output={tmp}/loop", "loop is a link that leads nowhere, not a folder; choose another output folder"),
+    ("--output={tmp}/dangling/below", "dangling is a link that leads nowhere, not a folder"),
+    ("--output=README.md", "error: README.md is a file, not a folder; choose another output folder"),
     ("--init={tmp}/nothing", "nothing"),
     ("--init={tmp}/empty", "empty"),
     ("--init=none.th", "there is no file none.th"),
@@ -137,10 +141,15 @@ COMMANDS = [
     ("experiments.cifar10", "--data-dir={tmp}/half", "half"),
     ("experiments.cifar10", "--data-dir={tmp}/file", "file"),
     ("experiments.cifar10", "--data-dir={tmp}/nothing", "nothing"),
+    ("experiments.cifar10", "--data-dir={tmp}/loop", "loop is not a folder; --data-dir must be a TFDS folder"),
+    ("experiments.cifar10", "--data-dir={tmp}/cut-records", "cut-records/cifar10/3.0.2 cannot be read as CIFAR-10"),
+    ("experiments.cifar10", "--data-dir={tmp}/no-records", "no-records/cifar10/3.0.2 cannot be read as CIFAR-10"),
     *((f"experiments.{claim}", "--run={tmp}/nothing", "there is no run folder") for claim in CLAIMS),
     *((f"experiments.{claim}", "", "missing option: --run") for claim in CLAIMS),
     ("experiments.table1", "--run={tmp}/empty", "empty is not a run folder"),
     ("experiments.table1", "--run={tmp}/file", "file is not a run folder"),
+    ("experiments.table1", "--run={tmp}/loop", "there is no run folder"),
+    ("experiments.table1", "--run=not/here", "error: there is no run folder not/here; train one, or name another"),
     ("experiments.table1", "--run={tmp}/half-saved", "half-saved holds no complete checkpoint"),
     ("experiments.table1", "--run={tmp}/cut", "cut"),
     ("experiments.table1", "--run={tmp}/a_run/checkpoints/7", "there is no run folder"),
@@ -159,6 +168,8 @@ COMMANDS = [
     ("experiments.publish", "{tmp}/a_run", "missing option: PATH"),
     ("experiments.publish", "{tmp}/nothing {tmp}/copy", "there is no run folder"),
     ("experiments.publish", "{tmp}/a_run {tmp}/empty", "empty exists already"),
+    ("experiments.publish", "{tmp}/a_run {tmp}/loop", "loop exists already"),
+    ("experiments.publish", "{tmp}/a_run README.md", "error: README.md exists already; remove it or choose another"),
     ("experiments.publish", "{tmp}/a_run {tmp}/file/copy", "file"),
     ("experiments.ownership", "{tmp}/a_run --output={tmp}/o.json", "at least two different run folders are needed"),
     ("experiments.ownership", "{tmp}/a_run {tmp}/a_run --output={tmp}/o.json", "none twice"),
@@ -208,6 +219,7 @@ COMMANDS = [
     ("benchmarks.cpu", "--only=speed", "unknown --only 'speed'; choose one of: matrix-product, resnet20-std, "),
     ("benchmarks.cpu", "--steps=0", "--steps must be a whole number of at least 1, got 0"),
     ("benchmarks.cpu", "--loader-workers=0", "--loader-workers must be a whole number of at least 1, got 0"),
+    ("benchmarks.cpu", "--data-dir={tmp}/cut-records", "cut-records/cifar10/3.0.2 cannot be read as CIFAR-10"),
     ("benchmarks.gpu", "--epochs=0", "--epochs must be a whole number of at least 1, got 0"),
     ("benchmarks.gpu", "--output={tmp}/empty", "empty exists, and resuming it would not take its full time; give"),
     ("benchmarks.gpu", "--output={tmp}/file/below", "file is a file, not a folder; choose another output folder"),
@@ -527,7 +539,8 @@ def folder(runs, tmp_path_factory):
     shutil.copytree(runs / "learned", folder / "a_run")
     (folder / "file").write_text("not a folder")
     (folder / "empty").mkdir()
-    (folder / "link").symlink_to("file")
+    for link, target in (("link", "file"), ("loop", "loop"), ("dangling", "nothing")):
+        (folder / link).symlink_to(target)
     (folder / "half-saved" / "checkpoints").mkdir(parents=True)
     shutil.copytree(runs / "learned", folder / "cut")
     for file in (folder / "cut").rglob("*"):
@@ -536,6 +549,12 @@ def folder(runs, tmp_path_factory):
     half = folder / "half" / "cifar10" / "3.0.2"
     half.mkdir(parents=True)
     (half / "dataset_info.json").write_text('{"name": "cifar10", "spl')
+    for name in ("cut-records", "no-records"):
+        prepare(folder / name)
+    (records,) = (folder / "cut-records").rglob("*train.array_record*")
+    os.truncate(records, records.stat().st_size // 2)
+    (records,) = (folder / "no-records").rglob("*test.array_record*")
+    records.unlink()
     for name in ("pickle.th", "pickle.safetensors"):
         (folder / name).write_bytes(pickle.dumps(Trap()))
     with zipfile.ZipFile(folder / "escape.pt", "w") as archive:
