@@ -4,7 +4,9 @@ Both name the value, and neither leaves anything behind.
 """
 
 import contextlib
+import hashlib
 import io
+import json
 import os
 import pickle
 import re
@@ -40,6 +42,8 @@ from lsg_jax.analysis import (
     specificity,
 )
 from lsg_jax.config import Config, GateConfig, OptimizerConfig
+from lsg_jax.training import loop
+from tests.conftest import tiny_run
 from tests.small_cifar10 import prepare
 
 TRAINING = [
@@ -682,8 +686,75 @@ def test_what_is_imported_is_never_run_nor_unpacked(folder, name, monkeypatch, t
     assert not list(tmp_path.iterdir())
 
 
+def forge(checkpoint, change):
+    """Changes a checkpoint's ``run`` item, and its digest with it."""
+    file, digests = checkpoint / "run" / "metadata", checkpoint / "digests.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    found = json.loads(digests.read_text()) | {"run/metadata": hashlib.sha256(file.read_bytes()).hexdigest()}
+    digests.write_text(json.dumps(found))
+
+
+def with_data(**changes):
+    return lambda run: run | {"data": run["data"] | changes}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda run: [], "20 is damaged .*its run item is no dictionary"),
+        (lambda run: None, "20 is damaged .*its run item is no dictionary"),
+        (lambda run: {name: run[name] for name in run if name != "data"}, "20 is damaged .* has no data, or a strange"),
+        (lambda run: run | {"data": "abc"}, "has no data, or"),
+        (lambda run: run | {"config": "resnet20"}, "has no config, or"),
+        (lambda run: run | {"history": "x"}, "has no history, or"),
+        (lambda run: run | {"history": ["x"]}, "has no history, or"),
+        (lambda run: run | {"environment": []}, "has no environment, or"),
+        (lambda run: run | {"seconds": "long"}, "has no seconds, or"),
+        (with_data(class_names="0123456789"), "has no class_names, or"),
+        (with_data(image_shape=[16, 16]), "has no image_shape, or"),
+        (with_data(image_shape=[16, -16, 1]), "has no image_shape, or"),
+        (with_data(mean="abc"), "has no mean, or"),
+        (with_data(std=[0.5, 0.5]), "has no std, or"),
+        (lambda run: run | {"config": run["config"] | {"data": "abc"}}, "not a configuration of this version"),
+        (
+            lambda run: run | {"config": run["config"] | {"seed": "x"}},
+            "not a configuration of this version: --seed must",
+        ),
+    ],
+)
+def test_a_checkpoint_of_foreign_content_is_named(runs, change, said, tmp_path):
+    shutil.copytree(runs / "learned", tmp_path / "run")
+    forge(tmp_path / "run" / "checkpoints" / "20", lambda run: run)
+    assert len(lsg_jax.load_run(tmp_path / "run").history) == 4
+    forge(tmp_path / "run" / "checkpoints" / "20", change)
+    with pytest.raises(ValueError, match=said):
+        lsg_jax.load_run(tmp_path / "run")
+
+
+def test_a_checkpoint_that_speaks_of_huge_images_fills_no_memory(runs, tmp_path):
+    shutil.copytree(runs / "learned", tmp_path / "run")
+    forge(tmp_path / "run" / "checkpoints" / "20", with_data(image_shape=[10**6, 10**6, 1]))
+    with pytest.raises(
+        ValueError, match=r"images must be \[N, 1000000, 1000000, 1\] with N > 0, got shape \(6, 8, 8, 3\)"
+    ):
+        lsg_jax.load_run(tmp_path / "run").logits(IMAGES)
+
+
 def test_a_worker_that_is_no_python_is_named():
     order = {"script": "torch_worker", "python": shutil.which("echo"), "task": "product"}
     said = r"torch_worker failed at product \(it said nothing\).*--torch-python names a Python that has it"
     with pytest.raises(ValueError, match=said), turns.worker(**order):
         pass
+
+
+def test_training_goes_on_from_the_checkpoint_before_one_of_foreign_content(whole_run, tmp_path, capsys):
+    folder, _ = whole_run
+    shutil.copytree(folder, tmp_path / "run")
+    forge(tmp_path / "run" / "checkpoints" / "12", with_data(mean="abc"))
+    capsys.readouterr()
+    loop.fit(*tiny_run(), tmp_path / "run")
+    assert "checkpoints/12 is damaged" in (said := capsys.readouterr()).err
+    assert "resuming after epoch 3, step 9" in said.out
+    forge(tmp_path / "run" / "checkpoints" / "12", with_data(colour="red"))
+    with pytest.raises(ValueError, match=r"was trained on other data \(colour differ\); choose another --output"):
+        loop.fit(*tiny_run(), tmp_path / "run")
