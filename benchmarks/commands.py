@@ -56,7 +56,7 @@ class Stage:
         self.folder, self.count = folder, 0
         for name, revision in revisions.items():
             (folder / name).mkdir()
-            archive = subprocess.run(["git", "archive", revision], capture_output=True)
+            archive = subprocess.run(["git", "archive", "--end-of-options", revision], capture_output=True)
             if archive.returncode:
                 raise ValueError(f"git knows no revision {revision!r}; give one of `git log`")
             subprocess.run(["tar", "-x", "-C", str(folder / name)], input=archive.stdout, check=True)
@@ -79,7 +79,7 @@ def measure(options: Options) -> dict[str, list[float]]:
     """Returns the seconds of every turn."""
     digits, data = ("-m", "experiments.digits"), () if options.data_dir is None else (f"--data-dir={options.data_dir}",)
     with tempfile.TemporaryDirectory() as folder:
-        stage = Stage(Path(folder), now="HEAD", before=options.before)
+        stage = Stage(Path(folder), before=options.before, now="HEAD")
         tasks: dict[str, Callable[[], float]] = {
             "digits": partial(stage.seconds, *digits),
             "digits before": partial(stage.seconds, *digits, project="before", cache_name="before-cache"),

@@ -110,6 +110,12 @@ def comparisons(options: Options) -> dict[str, Any]:
 
 def main() -> None:
     options = cli.parse(Options, __doc__ or "")
+    if not options.smoke:
+        if options.output.exists():
+            raise ValueError(
+                f"{options.output} exists, and resuming it would not take its full time; give another --output"
+            )
+        cli.check_writable(options.output)
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # PyTorch's side uses one GPU
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # both sides stay on the GPU while they take turns
     if options.smoke:
@@ -121,10 +127,6 @@ def main() -> None:
         return
     if jax.default_backend() != "gpu":
         raise ValueError(f"JAX sees no GPU but {jax.devices()[0].device_kind}; install '.[cuda12]', or try --smoke")
-    if options.output.exists():
-        raise ValueError(
-            f"{options.output} exists, and resuming it would not take its full time; give another --output"
-        )
     command = f"python -m benchmarks.gpu --pairs={options.pairs} --epochs={options.epochs}"
     measured = {"command": command, "comparisons": comparisons(options)}
     results.write("gpu", measured)  # so that they are kept, whatever becomes of the runs

@@ -38,7 +38,7 @@ def require_positive(name: str, value: int) -> None:
 def require_python(python: str) -> None:
     """Raises ValueError where there is no such --torch-python."""
     if shutil.which(python) is None:
-        raise ValueError(f"--torch-python must be a Python that has PyTorch, and there is no {python}")
+        raise ValueError(f"--torch-python must be a Python that has PyTorch, and there is no {python!r}")
 
 
 def in_turn(tasks: dict[str, Callable[[], float]], pairs: int) -> dict[str, list[float]]:
@@ -68,15 +68,15 @@ def worker(
         stdin, stdout = process.stdin, process.stdout
 
         def read() -> dict[str, Any]:
-            line = stdout.readline()
-            if not line:
+            try:
+                return json.loads(stdout.readline())
+            except ValueError as error:
                 errors.seek(0)
                 said = errors.read().strip().splitlines() or ["it said nothing"]
                 raise ValueError(
                     f"{script} failed at {order['task']} ({said[-1]}); PyTorch comes with pip install -e "
                     "'.[benchmark]', or --torch-python names a Python that has it"
-                )
-            return json.loads(line)
+                ) from error
 
         def turn() -> dict[str, Any]:
             stdin.write("\n")

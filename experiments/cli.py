@@ -230,10 +230,11 @@ def check_json(file: Path) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raises OSError, before anything is computed, if ``folder`` is a file or cannot be written."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    """Raises OSError, before anything is computed, if ``folder`` is something else or cannot be written."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
     if not existing.is_dir():
-        raise NotADirectoryError(f"{existing} is a file, not a folder; choose another output folder")
+        what = "a file" if existing.exists() else "a link that leads nowhere"
+        raise NotADirectoryError(f"{existing} is {what}, not a folder; choose another output folder")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass

@@ -138,6 +138,8 @@ class Checkpoints:
         Raises Damaged where it is not what was saved, and ValueError where it is of another format.
         """
         run = self._restore(step, run=ocp.args.JsonRestore())["run"]
+        if not isinstance(run, dict):
+            raise self._damaged(step, "its run item is no dictionary")
         if (found := run.get("format", 1)) not in _READABLE:
             readable = " and ".join(map(str, _READABLE))
             written = run.get("written by", "0.1.0, as it was when this was written")
@@ -145,6 +147,8 @@ class Checkpoints:
                 f"checkpoint {self._folder(step)} is of format {found}, and this version reads formats {readable}; "
                 f"train it again, or use lsg-jax {written}"
             )
+        if strange := _strange(run):
+            raise self._damaged(step, f"its run item has no {strange}, or a strange one")
         return run
 
     def restore(self, step: int, **templates: Any) -> dict[str, Any]:
@@ -201,6 +205,29 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def _strange(run: dict[str, Any]) -> str:
+    """Returns the name of a part that a ``run`` item lacks, or has of another kind than what is saved; "" for none."""
+    data = run.get("data")
+    if not isinstance(data, dict):
+        return "data"
+    shape: Any = data.get("image_shape")
+    if not (_is_list(shape, int) and len(shape) == 3 and min(shape) > 0):
+        return "image_shape"
+    fits = {
+        "config": isinstance(run.get("config"), dict),
+        "history": _is_list(run.get("history"), dict),
+        "class_names": _is_list(data.get("class_names"), str),
+        **{name: _is_list(data.get(name), int | float) and len(data[name]) == shape[2] for name in ("mean", "std")},
+        "environment": isinstance(run.get("environment", {}), dict),
+        "seconds": isinstance(run.get("seconds", 0.0), int | float),
+    }
+    return next((name for name, fit in fits.items() if not fit), "")
+
+
+def _is_list(value: Any, kind: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, kind) for each in value)
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -252,7 +252,7 @@ class Config:
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> "Config":
-        """Rebuilds a configuration. Raises ValueError on a field it does not know."""
+        """Rebuilds a configuration. Raises ValueError on a field or a value that it does not know."""
         try:
             tree = {"init": None} | dict(tree)  # earlier versions wrote none
             data, run = dict(tree.pop("data")), dict(tree.pop("run"))
@@ -263,7 +263,7 @@ class Config:
                 data=DataConfig(**data),
                 run=OutputConfig(**run),
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a configuration of this version: {error}") from error
 
     def settings(self) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def save_run(run: Run, path: str | Path) -> None:
       OSError: where it cannot be written.
     """
     path = files.expanded(path)
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise FileExistsError(f"{path} exists already; remove it or choose another folder")
     config = replace(run.config, data=replace(run.config.data, data_dir=None), run=OutputConfig())
     config = replace(config, init=None if config.init is None else Path(config.init.name))
@@ -212,7 +212,8 @@ def load_run(path: str | Path) -> Run:
         run = checkpoints.describe(step)
         config, data = Config.from_json(run["config"]), run["data"]
         model = models.create(config.model, len(data["class_names"]))
-        shape = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *data["image_shape"])))
+        images = jax.ShapeDtypeStruct((1, *data["image_shape"]), jnp.float32)
+        shape = jax.eval_shape(model.init, jax.random.key(0), images)
         template = dict(shape) | {"gate": jnp.zeros((model.num_classes, model.num_filters))}
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         template = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), template)

@@ -4,7 +4,9 @@ Both name the value, and neither leaves anything behind.
 """
 
 import contextlib
+import hashlib
 import io
+import json
 import os
 import pickle
 import re
@@ -12,6 +14,8 @@ import runpy
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -21,6 +25,7 @@ import numpy as np
 import pytest
 
 import lsg_jax
+from benchmarks import turns
 from lsg_jax import data, gates, losses, metrics, models, schedule
 from lsg_jax.analysis import (
     attacks,
@@ -37,6 +42,9 @@ from lsg_jax.analysis import (
     specificity,
 )
 from lsg_jax.config import Config, GateConfig, OptimizerConfig
+from lsg_jax.training import loop
+from tests.conftest import tiny_run
+from tests.small_cifar10 import prepare
 
 TRAINING = [
     ("--epochs=0", "--epochs must be a whole number of at least 1, got 0"),
@@ -104,6 +112,9 @@ TRAINING = [
     ("--output={tmp}/file", "file is a file, not a folder"),
     ("--output={tmp}/file/below", "file is a file, not a folder"),
     ("--output={tmp}/link", "is a file, not a folder"),
+    ("--output={tmp}/loop", "loop is a link that leads nowhere, not a folder; choose another output folder"),
+    ("--output={tmp}/dangling/below", "dangling is a link that leads nowhere, not a folder"),
+    ("--output=README.md", "error: README.md is a file, not a folder; choose another output folder"),
     ("--init={tmp}/nothing", "nothing"),
     ("--init={tmp}/empty", "empty"),
     ("--init=none.th", "there is no file none.th"),
@@ -130,50 +141,98 @@ CLAIMS = (
     *("correlation", "clustering", "specificity", "convergence", "attacks"),
 )
 COMMANDS = [
-    *(("digits", arguments, said) for arguments, said in TRAINING),
-    ("cifar10", "--data-dir={tmp}/half", "half"),
-    ("cifar10", "--data-dir={tmp}/file", "file"),
-    ("cifar10", "--data-dir={tmp}/nothing", "nothing"),
-    *((claim, "--run={tmp}/nothing", "there is no run folder") for claim in CLAIMS),
-    *((claim, "", "missing option: --run") for claim in CLAIMS),
-    ("table1", "--run={tmp}/empty", "empty is not a run folder"),
-    ("table1", "--run={tmp}/file", "file is not a run folder"),
-    ("table1", "--run={tmp}/half-saved", "half-saved holds no complete checkpoint"),
-    ("table1", "--run={tmp}/cut", "cut"),
-    ("table1", "--run={tmp}/a_run/checkpoints/7", "there is no run folder"),
-    ("masking", "--run={tmp}/a_run --against={tmp}/nothing", "there is no run folder"),
-    ("masking", "--run={tmp}/a_run --against={tmp}/a_run", "cannot be compared with itself"),
-    ("masking", "--run={tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
-    ("masking", "--run={tmp}/a_run --data-dir={tmp}/empty", "leave out --data-dir"),
-    ("report", "", "missing option: PATH"),
-    ("report", "{tmp}/nothing", "there is no run folder"),
-    ("report", "{tmp}/a_run --attack-images=-1", "--attack-images must be at least 0, got -1"),
-    ("report", "{tmp}/a_run --attack-images=few", "--attack-images must be a whole number, got 'few'"),
-    ("report", "{tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
-    ("report", "{tmp}/a_run --attack-budget=long", "--attack-budget"),
-    ("attacks", "--run={tmp}/a_run --attack-images=0", "--attack-images must be at least 1, got 0"),
-    ("attacks", "--run={tmp}/a_run --attack-budget=long", "--attack-budget"),
-    ("publish", "{tmp}/a_run", "missing option: PATH"),
-    ("publish", "{tmp}/nothing {tmp}/copy", "there is no run folder"),
-    ("publish", "{tmp}/a_run {tmp}/empty", "empty exists already"),
-    ("publish", "{tmp}/a_run {tmp}/file/copy", "file"),
-    ("ownership", "{tmp}/a_run --output={tmp}/o.json", "at least two different run folders are needed"),
-    ("ownership", "{tmp}/a_run {tmp}/a_run --output={tmp}/o.json", "none twice"),
-    ("ownership", "{tmp}/a_run --output={tmp}/o.png", "--output must be a file that ends in .json"),
-    ("tradeoff", "{tmp}/a_run --output={tmp}/o.json", "name a run and its control at least, got 1"),
-    ("tradeoff", "{tmp}/a_run {tmp}/nothing --output={tmp}/o.json", "there is no run folder"),
-    ("tradeoff", "{tmp}/a_run {tmp}/a_run --output={tmp}/empty", "--output must be a file that ends in .json"),
-    ("results", "--folder={tmp}/empty", "holds no runs"),
-    ("results", "--folder={tmp}/nothing", "holds no runs"),
-    ("summarize", "{tmp}/nothing --name=x", "there is no run folder"),
-    ("summarize", "{tmp}/a_run {tmp}/a_run --name=x", "a run is named twice"),
-    ("summarize", "{tmp}/a_run --name=x --by colour", "--by knows no setting 'colour'"),
-    ("reproduce", "everything", "choose one or more of: digits, cifar10, scratch, finetune, seeds, digits-gates, "),
-    ("reproduce", "finetune", "--init goes with the plans finetune and weights, and only with them; got finetune and"),
-    ("reproduce", "digits --init=w.th", "and only with them; got digits and w.th"),
-    ("reproduce", "digits digits", "name one plan or more, and none twice; got digits digits"),
-    ("reproduce", "", "name one plan or more, and none twice; got none"),
-    ("reproduce", "digits finetune --init=w.th", "w.th"),
+    *(("experiments.digits", arguments, said) for arguments, said in TRAINING),
+    ("experiments.cifar10", "--data-dir={tmp}/half", "half"),
+    ("experiments.cifar10", "--data-dir={tmp}/file", "file"),
+    ("experiments.cifar10", "--data-dir={tmp}/nothing", "nothing"),
+    ("experiments.cifar10", "--data-dir={tmp}/loop", "loop is not a folder; --data-dir must be a TFDS folder"),
+    ("experiments.cifar10", "--data-dir={tmp}/cut-records", "cut-records/cifar10/3.0.2 cannot be read as CIFAR-10"),
+    ("experiments.cifar10", "--data-dir={tmp}/no-records", "no-records/cifar10/3.0.2 cannot be read as CIFAR-10"),
+    *((f"experiments.{claim}", "--run={tmp}/nothing", "there is no run folder") for claim in CLAIMS),
+    *((f"experiments.{claim}", "", "missing option: --run") for claim in CLAIMS),
+    ("experiments.table1", "--run={tmp}/empty", "empty is not a run folder"),
+    ("experiments.table1", "--run={tmp}/file", "file is not a run folder"),
+    ("experiments.table1", "--run={tmp}/loop", "there is no run folder"),
+    ("experiments.table1", "--run=not/here", "error: there is no run folder not/here; train one, or name another"),
+    ("experiments.table1", "--run={tmp}/half-saved", "half-saved holds no complete checkpoint"),
+    ("experiments.table1", "--run={tmp}/cut", "cut"),
+    ("experiments.table1", "--run={tmp}/a_run/checkpoints/7", "there is no run folder"),
+    ("experiments.masking", "--run={tmp}/a_run --against={tmp}/nothing", "there is no run folder"),
+    ("experiments.masking", "--run={tmp}/a_run --against={tmp}/a_run", "cannot be compared with itself"),
+    ("experiments.masking", "--run={tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
+    ("experiments.masking", "--run={tmp}/a_run --data-dir={tmp}/empty", "leave out --data-dir"),
+    ("experiments.report", "", "missing option: PATH"),
+    ("experiments.report", "{tmp}/nothing", "there is no run folder"),
+    ("experiments.report", "{tmp}/a_run --attack-images=-1", "--attack-images must be at least 0, got -1"),
+    ("experiments.report", "{tmp}/a_run --attack-images=few", "--attack-images must be a whole number, got 'few'"),
+    ("experiments.report", "{tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
+    ("experiments.report", "{tmp}/a_run --attack-budget=long", "--attack-budget"),
+    ("experiments.attacks", "--run={tmp}/a_run --attack-images=0", "--attack-images must be at least 1, got 0"),
+    ("experiments.attacks", "--run={tmp}/a_run --attack-budget=long", "--attack-budget"),
+    ("experiments.publish", "{tmp}/a_run", "missing option: PATH"),
+    ("experiments.publish", "{tmp}/nothing {tmp}/copy", "there is no run folder"),
+    ("experiments.publish", "{tmp}/a_run {tmp}/empty", "empty exists already"),
+    ("experiments.publish", "{tmp}/a_run {tmp}/loop", "loop exists already"),
+    ("experiments.publish", "{tmp}/a_run README.md", "error: README.md exists already; remove it or choose another"),
+    ("experiments.publish", "{tmp}/a_run {tmp}/file/copy", "file"),
+    ("experiments.ownership", "{tmp}/a_run --output={tmp}/o.json", "at least two different run folders are needed"),
+    ("experiments.ownership", "{tmp}/a_run {tmp}/a_run --output={tmp}/o.json", "none twice"),
+    ("experiments.ownership", "{tmp}/a_run --output={tmp}/o.png", "--output must be a file that ends in .json"),
+    ("experiments.tradeoff", "{tmp}/a_run --output={tmp}/o.json", "name a run and its control at least, got 1"),
+    ("experiments.tradeoff", "{tmp}/a_run {tmp}/nothing --output={tmp}/o.json", "there is no run folder"),
+    (
+        "experiments.tradeoff",
+        "{tmp}/a_run {tmp}/a_run --output={tmp}/empty",
+        "--output must be a file that ends in .json",
+    ),
+    ("experiments.results", "--folder={tmp}/empty", "holds no runs"),
+    ("experiments.results", "--folder={tmp}/nothing", "holds no runs"),
+    ("experiments.summarize", "{tmp}/nothing --name=x", "there is no run folder"),
+    ("experiments.summarize", "{tmp}/a_run {tmp}/a_run --name=x", "a run is named twice"),
+    ("experiments.summarize", "{tmp}/a_run --name=x --by colour", "--by knows no setting 'colour'"),
+    (
+        "experiments.reproduce",
+        "everything",
+        "choose one or more of: digits, cifar10, scratch, finetune, seeds, digits-gates, ",
+    ),
+    (
+        "experiments.reproduce",
+        "finetune",
+        "--init goes with the plans finetune and weights, and only with them; got finetune and",
+    ),
+    ("experiments.reproduce", "digits --init=w.th", "and only with them; got digits and w.th"),
+    ("experiments.reproduce", "digits digits", "name one plan or more, and none twice; got digits digits"),
+    ("experiments.reproduce", "", "name one plan or more, and none twice; got none"),
+    ("experiments.reproduce", "digits finetune --init=w.th", "w.th"),
+    *(
+        (f"benchmarks.{name}", f"--pairs=0 {needed}", "--pairs must be a whole number of at least 1, got 0")
+        for name, needed in (
+            *(("cpu", ""), ("gpu", ""), ("seeds", "")),
+            *(("commands", "--before=HEAD"), ("metrics", "--run={tmp}/a_run")),
+        )
+    ),
+    ("benchmarks.commands", "", "missing option: --before"),
+    ("benchmarks.commands", "--before=nosuch", "git knows no revision 'nosuch'; give one of `git log`"),
+    ("benchmarks.commands", "--before=--list", "git knows no revision '--list'; give one of `git log`"),
+    (
+        "benchmarks.cpu",
+        "--torch-python={tmp}/file",
+        "--torch-python must be a Python that has PyTorch, and there is no",
+    ),
+    ("benchmarks.cpu", "--torch-python=", "and there is no ''"),
+    ("benchmarks.cpu", "--only=speed", "unknown --only 'speed'; choose one of: matrix-product, resnet20-std, "),
+    ("benchmarks.cpu", "--steps=0", "--steps must be a whole number of at least 1, got 0"),
+    ("benchmarks.cpu", "--loader-workers=0", "--loader-workers must be a whole number of at least 1, got 0"),
+    ("benchmarks.cpu", "--data-dir={tmp}/cut-records", "cut-records/cifar10/3.0.2 cannot be read as CIFAR-10"),
+    ("benchmarks.gpu", "--epochs=0", "--epochs must be a whole number of at least 1, got 0"),
+    ("benchmarks.gpu", "--output={tmp}/empty", "empty exists, and resuming it would not take its full time; give"),
+    ("benchmarks.gpu", "--output={tmp}/file/below", "file is a file, not a folder; choose another output folder"),
+    ("benchmarks.gpu", "--smoke=yes", "Unrecognized options: yes"),
+    ("benchmarks.metrics", "--run={tmp}/nothing", "there is no run folder"),
+    ("benchmarks.metrics", "--run={tmp}/a_run", "a_run was trained on digits; name a run of CIFAR-10"),
+    ("benchmarks.profile", "--model=resnet32", "unknown --model 'resnet32'; choose one of: resnet20, alexnet"),
+    ("benchmarks.seeds", "", "has a part marked <!-- seeds -->; run this in the project's folder"),
+    ("tests.faults", "--only=x", "--only cannot be 'x'; choose among: SIGKILL, SIGTERM, "),
 ]
 RNG = np.random.default_rng(0)
 FEATURES, LABELS = RNG.random((6, 4)).astype(np.float32), np.array([0, 1, 2, 0, 1, 2])
@@ -484,7 +543,8 @@ def folder(runs, tmp_path_factory):
     shutil.copytree(runs / "learned", folder / "a_run")
     (folder / "file").write_text("not a folder")
     (folder / "empty").mkdir()
-    (folder / "link").symlink_to("file")
+    for link, target in (("link", "file"), ("loop", "loop"), ("dangling", "nothing")):
+        (folder / link).symlink_to(target)
     (folder / "half-saved" / "checkpoints").mkdir(parents=True)
     shutil.copytree(runs / "learned", folder / "cut")
     for file in (folder / "cut").rglob("*"):
@@ -493,6 +553,12 @@ def folder(runs, tmp_path_factory):
     half = folder / "half" / "cifar10" / "3.0.2"
     half.mkdir(parents=True)
     (half / "dataset_info.json").write_text('{"name": "cifar10", "spl')
+    for name in ("cut-records", "no-records"):
+        prepare(folder / name)
+    (records,) = (folder / "cut-records").rglob("*train.array_record*")
+    os.truncate(records, records.stat().st_size // 2)
+    (records,) = (folder / "no-records").rglob("*test.array_record*")
+    records.unlink()
     for name in ("pickle.th", "pickle.safetensors"):
         (folder / name).write_bytes(pickle.dumps(Trap()))
     with zipfile.ZipFile(folder / "escape.pt", "w") as archive:
@@ -513,6 +579,10 @@ class Trap:
         return Path.write_text, (Path("trapped"), "code was run")
 
 
+def offline(*_, **__):
+    raise urllib.error.URLError("no network")
+
+
 def snapshot(folder):
     files = {path: path.lstat() for path in folder.rglob("*") if path.name != "lock"}
     return {path: (found.st_size, found.st_mtime_ns) for path, found in files.items()}
@@ -522,13 +592,15 @@ def snapshot(folder):
 @pytest.mark.parametrize(("command", "arguments", "said"), COMMANDS)
 def test_a_command_says_in_one_line_what_is_wrong(command, arguments, said, folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    Path("README.md").write_text("the project's")
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    page = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("commands", "cpu", "metrics"))
+    Path("README.md").write_text(page)
     before, stderr = snapshot(folder), io.StringIO()
     words = [word.replace("{tmp}", str(folder)) for word in arguments.split()]
-    monkeypatch.setattr(sys, "argv", [f"experiments/{command}", *words])
+    monkeypatch.setattr(sys, "argv", [command.replace(".", "/"), *words])
     quiet = contextlib.redirect_stdout(io.StringIO())
     with quiet, contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as stop:
-        runpy.run_module(f"experiments.{command}", run_name="__main__")
+        runpy.run_module(command, run_name="__main__")
     lines = stderr.getvalue().splitlines()
     assert stop.value.code == 2
     assert lines[-1].startswith("error: ")
@@ -536,6 +608,7 @@ def test_a_command_says_in_one_line_what_is_wrong(command, arguments, said, fold
     assert len(lines) == 1
     assert snapshot(folder) == before
     assert list(tmp_path.iterdir()) == [tmp_path / "README.md"]
+    assert Path("README.md").read_text() == page
 
 
 @pytest.mark.parametrize(
@@ -611,3 +684,77 @@ def test_what_is_imported_is_never_run_nor_unpacked(folder, name, monkeypatch, t
         lsg_jax.import_torch(folder / name)
     assert snapshot(folder.parent) == before
     assert not list(tmp_path.iterdir())
+
+
+def forge(checkpoint, change):
+    """Changes a checkpoint's ``run`` item, and its digest with it."""
+    file, digests = checkpoint / "run" / "metadata", checkpoint / "digests.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    found = json.loads(digests.read_text()) | {"run/metadata": hashlib.sha256(file.read_bytes()).hexdigest()}
+    digests.write_text(json.dumps(found))
+
+
+def with_data(**changes):
+    return lambda run: run | {"data": run["data"] | changes}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda run: [], "20 is damaged .*its run item is no dictionary"),
+        (lambda run: None, "20 is damaged .*its run item is no dictionary"),
+        (lambda run: {name: run[name] for name in run if name != "data"}, "20 is damaged .* has no data, or a strange"),
+        (lambda run: run | {"data": "abc"}, "has no data, or"),
+        (lambda run: run | {"config": "resnet20"}, "has no config, or"),
+        (lambda run: run | {"history": "x"}, "has no history, or"),
+        (lambda run: run | {"history": ["x"]}, "has no history, or"),
+        (lambda run: run | {"environment": []}, "has no environment, or"),
+        (lambda run: run | {"seconds": "long"}, "has no seconds, or"),
+        (with_data(class_names="0123456789"), "has no class_names, or"),
+        (with_data(image_shape=[16, 16]), "has no image_shape, or"),
+        (with_data(image_shape=[16, -16, 1]), "has no image_shape, or"),
+        (with_data(mean="abc"), "has no mean, or"),
+        (with_data(std=[0.5, 0.5]), "has no std, or"),
+        (lambda run: run | {"config": run["config"] | {"data": "abc"}}, "not a configuration of this version"),
+        (
+            lambda run: run | {"config": run["config"] | {"seed": "x"}},
+            "not a configuration of this version: --seed must",
+        ),
+    ],
+)
+def test_a_checkpoint_of_foreign_content_is_named(runs, change, said, tmp_path):
+    shutil.copytree(runs / "learned", tmp_path / "run")
+    forge(tmp_path / "run" / "checkpoints" / "20", lambda run: run)
+    assert len(lsg_jax.load_run(tmp_path / "run").history) == 4
+    forge(tmp_path / "run" / "checkpoints" / "20", change)
+    with pytest.raises(ValueError, match=said):
+        lsg_jax.load_run(tmp_path / "run")
+
+
+def test_a_checkpoint_that_speaks_of_huge_images_fills_no_memory(runs, tmp_path):
+    shutil.copytree(runs / "learned", tmp_path / "run")
+    forge(tmp_path / "run" / "checkpoints" / "20", with_data(image_shape=[10**6, 10**6, 1]))
+    with pytest.raises(
+        ValueError, match=r"images must be \[N, 1000000, 1000000, 1\] with N > 0, got shape \(6, 8, 8, 3\)"
+    ):
+        lsg_jax.load_run(tmp_path / "run").logits(IMAGES)
+
+
+def test_a_worker_that_is_no_python_is_named():
+    order = {"script": "torch_worker", "python": shutil.which("echo"), "task": "product"}
+    said = r"torch_worker failed at product \(it said nothing\).*--torch-python names a Python that has it"
+    with pytest.raises(ValueError, match=said), turns.worker(**order):
+        pass
+
+
+def test_training_goes_on_from_the_checkpoint_before_one_of_foreign_content(whole_run, tmp_path, capsys):
+    folder, _ = whole_run
+    shutil.copytree(folder, tmp_path / "run")
+    forge(tmp_path / "run" / "checkpoints" / "12", with_data(mean="abc"))
+    capsys.readouterr()
+    loop.fit(*tiny_run(), tmp_path / "run")
+    assert "checkpoints/12 is damaged" in (said := capsys.readouterr()).err
+    assert "resuming after epoch 3, step 9" in said.out
+    forge(tmp_path / "run" / "checkpoints" / "12", with_data(colour="red"))
+    with pytest.raises(ValueError, match=r"was trained on other data \(colour differ\); choose another --output"):
+        loop.fit(*tiny_run(), tmp_path / "run")

@@ -66,6 +66,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path, seed):
         "format": 3,
         "history": [{"loss": float(rng.normal()), "path": "lsg"}],
         "config": {"name": "x", "init": None},
+        "data": {"class_names": ["a", "b"], "image_shape": [2, 2, 1], "mean": [0.5], "std": [0.25]},
     }
     checkpoints = Checkpoints(tmp_path / "good")
     checkpoints.save(1, *arrays.values(), run, None)

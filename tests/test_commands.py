@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import commands, cpu, gpu, metrics, seeds
+from benchmarks import commands, cpu, metrics, seeds
 from experiments import claims, cli, digits, gates, markdown, results, summarize
 from lsg_jax.config import Config
 
@@ -74,16 +74,6 @@ def test_summarize_refuses_what_is_no_run(monkeypatch, capsys, tmp_path):
     assert stop.value.code == 2
     assert "there is no run folder" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("benchmark", [commands, cpu, gpu, metrics, seeds])
-def test_benchmarks_want_at_least_one_turn(monkeypatch, capsys, benchmark):
-    needed = {commands: ["--before=HEAD"], metrics: ["--run=none"]}
-    monkeypatch.setattr(sys, "argv", ["benchmark", "--pairs=0", *needed.get(benchmark, [])])
-    with pytest.raises(SystemExit) as stop:
-        cli.main(benchmark.main)
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith("error: --pairs must be a whole number of at least 1, got 0")
 
 
 def test_a_run_is_trained_shown_and_gathered(monkeypatch, capsys, tmp_path):

@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import commands, cpu, gpu, metrics, profile, turns
 from experiments import attacks, claims, cli, ownership, publish, report, reproduce, results, summarize, tradeoff
 from lsg_jax.config import Config
+from tests.faults import __main__ as faults
 
 OPTIONS: list[Any] = [
     Config,
     *(attacks.Options, claims.Options, report.Options, publish.Options, ownership.Options),
     *(tradeoff.Options, results.Options, summarize.Options, reproduce.Options),
+    *(commands.Options, cpu.Options, gpu.Options, metrics.Options, profile.Options, turns.Options, faults.Options),
 ]
 
 

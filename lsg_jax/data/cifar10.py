@@ -60,8 +60,8 @@ def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str
 
 
 def _prepare(data_dir: Path, source: Path) -> None:
-    if not data_dir.is_dir() and data_dir.exists():
-        raise OSError(f"{data_dir} is a file; --data-dir must be a TFDS folder, {_HELP}")
+    if not data_dir.is_dir() and (data_dir.exists() or data_dir.is_symlink()):
+        raise OSError(f"{data_dir} is not a folder; --data-dir must be a TFDS folder, {_HELP}")
     if source.exists() and any(source.iterdir()):
         raise OSError(f"{source / 'dataset_info.json'} is missing, so {source} is half-written; remove it, {_HELP}")
     try:

@@ -71,7 +71,7 @@ class RunFolder:
         """
         saved = self._checkpoints.describe(step)
         ours = describe(self._config, self._dataset, [])["data"]
-        if different := [name for name, theirs in saved["data"].items() if ours[name] != theirs]:
+        if different := [name for name, theirs in saved["data"].items() if ours.get(name) != theirs]:
             raise ValueError(
                 f"{self.path} was trained on other data ({', '.join(different)} differ); choose another --output"
             )
@@ -165,7 +165,7 @@ def _stored_config(folder: Path) -> Config:
     """Returns the configuration in config.json or, where that is missing or damaged, in the newest checkpoint."""
     try:
         return Config.from_json(json.loads((folder / "config.json").read_text()))
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         if (newest := _newest(folder)) is not None:
             return Config.from_json(newest["config"])
         raise ValueError(f"{folder} is not empty and holds no run; choose another --output") from error

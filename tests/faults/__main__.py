@@ -33,14 +33,14 @@ class Options:
 
 
 def main() -> None:
+    options = cli.parse(Options, __doc__ or "")
+    mine = [name for name in FAULTS if os.geteuid() == 0 or "root only" not in name]
+    if unknown := set(options.only) - set(mine):
+        raise ValueError(f"--only cannot be {sorted(unknown)[0]!r}; choose among: {', '.join(mine)}")
     for each in (signal.SIGINT, signal.SIGTERM):  # what was mounted and started is ended first
         signal.signal(each, lambda number, _: sys.exit(128 + number))
-    options = cli.parse(Options, __doc__ or "")
-    if unknown := set(options.only) - set(FAULTS):
-        raise ValueError(f"unknown --only {sorted(unknown)[0]!r}; choose among: {', '.join(FAULTS)}")
     whole()  # before the first that it is compared with begins
     revision = results.revision(*(f":!{each}" for each in (RESULTS, PAGE)))
-    mine = [name for name in FAULTS if os.geteuid() == 0 or "root only" not in name]
     for name in options.only or mine:
         found = read().get(name, {"tries": 0, "survived": 0, "hits": {}, "failures": [], "revisions": []})
         for seed in tqdm(range(found["tries"], FAULTS[name].tries), name, leave=False, disable=None):

@@ -36,6 +36,13 @@ def test_what_was_tried_is_what_the_page_shows():
     assert markdown.insert(page, "reliability", harness.table(harness.read())) == page
 
 
+def test_faults_that_only_root_can_try_are_refused_to_others(monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("sys.argv", ["faults", "--only=the disk is full (root only)"])
+    with pytest.raises(ValueError, match=r"--only cannot be 'the disk is full \(root only\)'; choose among: SIGKILL, "):
+        harness.main()
+
+
 def test_tries_are_kept_and_not_tried_again(monkeypatch, tmp_path):
     tried = []
 
