@@ -231,6 +231,24 @@ def test_another_normalisation_is_given_by_hand(tmp_path):
     assert_close(run.logits(images()), numpy_logits(state_dict(), 255 * moved))
 
 
+@pytest.mark.parametrize("suffix", [".th", ".pt", ".pth"])
+def test_pytorch_is_asked_for_tensors_alone(tmp_path, monkeypatch, suffix):
+    asked = []
+
+    def load(*arguments, **options):
+        asked.append((arguments, options))
+        raise pickle.UnpicklingError
+
+    torch = type(sys)("torch")
+    torch.__version__, torch.load = "2.6.0+cpu", load
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    file = tmp_path / f"net{suffix}"
+    file.touch()
+    with pytest.raises(OSError, match=r"net\.\w+ cannot be read as a PyTorch file that holds tensors alone"):
+        pretrained.read(file)
+    assert asked == [((file,), {"map_location": "cpu", "weights_only": True})]
+
+
 class Payload:
     def __init__(self, file):
         self.file = file
