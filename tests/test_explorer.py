@@ -9,10 +9,12 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -20,7 +22,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from experiments import explorer, report
-from experiments.claims import Claim
+from experiments.claims import Claim, Picture
 from experiments.network import open_networks
 from lsg_jax import load_run, metrics
 from lsg_jax.analysis.filters import logit_shares, spotlight, top_images
@@ -67,6 +69,12 @@ def of_repository(file):
         yield Explored(held["name"], features.reshape(-1, len(kernel)), np.array(content["labels"]), kernel, bias, gate)
 
 
+def figure():
+    drawn = Figure()
+    drawn.subplots().imshow(np.arange(12).reshape(3, 4))
+    return drawn
+
+
 @pytest.fixture(scope="module")
 def networks(runs):
     return open_networks(runs / "learned", runs / "none", None)
@@ -80,7 +88,8 @@ def page(request, networks, tmp_path_factory):
         return Page(file, list(of_repository(file)))
     shown = networks if name == "pair" else networks[:1]
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(report.page(shown, [Claim(f"claim{i}", f"Claim {i}", "", {}, {}) for i in range(10)]))
+    pictures = {"picture": Picture(figure, "", {})}
+    file.write_text(report.page(shown, [Claim(f"claim{i}", f"Claim {i}", "", {}, pictures) for i in range(10)]))
     return Page(file, list(map(of_network, shown)))
 
 
@@ -135,6 +144,9 @@ def test_it_opens_from_disk_without_a_request_or_an_error(opened, page):
     assert page.file.as_uri() in asked
     assert all(url == page.file.as_uri() or url.startswith("data:") for url in asked)
     assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
+    widths = opened.execute_script("return [...document.images].map((image) => image.naturalWidth)")
+    assert len(widths) >= 10
+    assert min(widths) > 0
 
 
 @needs_browser
@@ -295,6 +307,37 @@ def test_a_phone_shows_all_of_it_light_and_dark(opened, page, scheme):
 
 def test_reports_are_under_five_megabytes():
     assert all(page.stat().st_size < 5e6 for page in RUNS.glob("*/report.html"))
+
+
+def test_a_page_has_its_figures_pixel_by_pixel(networks):
+    text = report.page(networks[:1], [Claim("claim", "", "", {}, {"picture": Picture(figure, "", {})})])
+    (encoded,) = re.findall(r'src="data:image/webp;base64,(.*?)"', text)
+    with io.BytesIO() as expected, io.BytesIO(base64.b64decode(encoded)) as content:
+        figure().savefig(expected, dpi=110)
+        np.testing.assert_array_equal(*(Image.open(each).convert("RGBA") for each in (content, expected)))
+
+
+def test_a_page_of_wide_networks_holds_a_few_hundred_images(networks):
+    tiny, rng = networks[0], np.random.default_rng(0)
+    run = SimpleNamespace(
+        feature_maps=lambda images: np.ones((len(images), 8, 8, 256)),
+        config=tiny.run.config,
+        class_names=tiny.run.class_names,
+    )
+    wide = SimpleNamespace(
+        name="wide",
+        run=run,
+        images=tiny.images,
+        labels=tiny.labels,
+        features=rng.random((len(tiny.labels), 256)),
+        linear=(rng.normal(size=(256, 10)), rng.normal(size=10)),
+        correlation=np.eye(256),
+        gate=np.ones((10, 256)),
+    )
+    content = explorer.content_of([wide, wide])
+    assert len(content["labels"]) == 250
+    assert np.shape(content["networks"][0]["top"]) == (256, 4)
+    assert len(json.dumps(content["networks"])) < 1.5e6
 
 
 @needs_browser
