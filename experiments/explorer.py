@@ -16,8 +16,8 @@ from lsg_jax.analysis.filters import logit_shares, top_images
 IMAGES_PER_CLASS = 50
 NEAREST = 5
 _TOP = 6
-# Per network, so that wide networks stay small enough to be one page.
-_MOST_PICTURES, _MOST_FEATURES = 512, 32_768
+# Per network, so that two wide ones stay small enough to be one page: 250 images, and 4 of each of 256 filters.
+_MOST_PICTURES, _MOST_FEATURES = 1024, 65_536
 
 
 def section(networks: list[Network]) -> str:

@@ -138,7 +138,7 @@ def _origin(run: Run) -> str:
 def _section(claim: Claim) -> str:
     pictures = "".join(
         f'<figure><div class="scroll"><img alt="{html.escape(picture.caption)}" '
-        f'src="data:image/png;base64,{_png(picture.draw())}"></div><figcaption>{html.escape(picture.caption)} '
+        f'src="data:image/webp;base64,{_webp(picture.draw())}"></div><figcaption>{html.escape(picture.caption)} '
         f"{_download(f'{html.escape(name)}.json', picture.arrays, 'What it shows, as JSON')}</figcaption></figure>"
         for name, picture in claim.pictures.items()
     )
@@ -154,9 +154,10 @@ def _download(file: str, content: dict[str, Any], words: str) -> str:
     return f'<a download="{file}" href="data:application/json;base64,{data}">{words}</a>'
 
 
-def _png(figure: Figure) -> str:
+def _webp(figure: Figure) -> str:
+    """Returns the picture without loss, in less than half of a PNG's size: room for the explorer's data."""
     content = io.BytesIO()
-    figure.savefig(content, dpi=110, format="png")
+    figure.savefig(content, dpi=110, format="webp", pil_kwargs={"lossless": True})
     return base64.b64encode(content.getvalue()).decode()
 
 

@@ -1,8 +1,9 @@
 """Residual networks in the layout of public PyTorch checkpoints: read into our variables and written from them.
 
 The layout is that of the CIFAR networks of He et al. (2016) with option-A shortcuts, which have no parameters:
-``conv1``, ``bn1``, ``layer1.0.conv1``, ``layer1.0.bn1``, ..., ``linear``. Files that end in .th, .pt or .pth are read
-and written by PyTorch, which is imported only then; .safetensors needs no PyTorch. No code that a file holds is run.
+``conv1``, ``bn1``, ``layer1.0.conv1``, ``layer1.0.bn1``, ..., ``linear``, which is read under the name ``fc`` too.
+Files that end in .th, .pt or .pth are read and written by PyTorch, which is imported only then; .safetensors needs no
+PyTorch. No code that a file holds is run.
 """
 
 import zipfile
@@ -34,7 +35,7 @@ _LEAVES = {
         "running_mean": ("batch_stats", "mean"),
         "running_var": ("batch_stats", "var"),
     },
-    "linear": {"weight": ("params", "kernel"), "bias": ("params", "bias")},
+    **{name: {"weight": ("params", "kernel"), "bias": ("params", "bias")} for name in ("linear", "fc")},
 }
 
 
@@ -68,14 +69,15 @@ def read(path: str | Path) -> Pretrained:
     blocks = 1
     while f"layer1.{blocks}.conv1.weight" in tensors:
         blocks += 1
-    places = _places(blocks)
+    classifier = "fc" if "fc.weight" in tensors else "linear"
+    places = _places(blocks, classifier)
     if missing := [name for name in places if name not in tensors]:
         raise ValueError(f"{path} holds no tensor {missing[0]}, which a residual network with option-A shortcuts has")
     if surplus := [name for name in tensors if name not in places and name not in _counters(places)]:
         raise ValueError(f"{path} holds {surplus[0]}, which a residual network with option-A shortcuts has not")
-    num_classes = tensors["linear.bias"].size
+    num_classes = tensors[f"{classifier}.bias"].size
     if num_classes < 2:
-        raise ValueError(f"{path}: linear.bias has {num_classes} entries; a classifier needs at least 2 classes")
+        raise ValueError(f"{path}: {classifier}.bias has {num_classes} entries; a classifier needs at least 2 classes")
     name = f"resnet{6 * blocks + 2}"
     model = models.create(name, num_classes)
     shapes = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *_IMAGE_SHAPE))))
@@ -143,9 +145,9 @@ def export_torch(run: Run, path: str | Path) -> None:
         files.publish(path, lambda file: torch.save(state, file))
 
 
-def _places(blocks: int) -> dict[str, tuple[str, ...]]:
+def _places(blocks: int, classifier: str = "linear") -> dict[str, tuple[str, ...]]:
     """Returns the path in our variables of each tensor of a network with ``blocks`` blocks a stage."""
-    modules = {"conv1": "stem", "bn1": "stem_norm", "linear": "classifier"}
+    modules = {"conv1": "stem", "bn1": "stem_norm", classifier: "classifier"}
     for stage, block, layer in product(range(3), range(blocks), (1, 2)):
         theirs, ours = f"layer{stage + 1}.{block}", f"stage{stage + 1}_block{block + 1}"
         modules |= {f"{theirs}.conv{layer}": f"{ours}/conv{layer}", f"{theirs}.bn{layer}": f"{ours}/norm{layer}"}

@@ -20,6 +20,16 @@ from lsg_jax.config import Config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*(ROOT / page for page in markdown.PAGES), *sorted((ROOT / "docs").glob("*.md"))]
+LINKED = [*PAGES, ROOT / "results" / "README.md"]
+# Every address outside the repository that a page leads to; no test opens one.
+ADDRESSES = {
+    "https://arxiv.org/abs/1512.03385",
+    "https://arxiv.org/abs/2007.08194",
+    "https://colab.research.google.com/assets/colab-badge.svg",
+    "https://github.com/NeverGiveU/NNInterpretation",
+    "https://github.com/akamaster/pytorch_resnet_cifar10",
+}
+COLAB = "https://colab.research.google.com/github/"  # where it leads, the notebook's test tells
 
 
 def anchors(page):
@@ -47,7 +57,7 @@ def test_there_are_pages_and_commands_to_test():
     assert len(list(commands(ROOT / "README.md"))) > 20
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "results" / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if target.startswith("https://"):
@@ -56,6 +66,11 @@ def test_links_lead_somewhere(page):
         linked = (page.parent / path).resolve() if path else page
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), target
+
+
+def test_addresses_outside_are_the_known_ones():
+    shown = {each for page in LINKED for each in re.findall(r"\b\w+://[^\s)<>`\"]*", page.read_text())}
+    assert {each for each in shown if not each.startswith(COLAB)} == ADDRESSES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,12 +1,20 @@
-"""The report's explorer in a real browser, opened from disk: its figures are NumPy's, and it fetches nothing."""
+"""The report's explorer in a real browser, opened from disk: its figures are NumPy's, and it fetches nothing.
 
+Pages are of two tiny networks, of one alone, and of the repository.
+"""
+
+import base64
 import io
 import json
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -14,13 +22,57 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from experiments import explorer, report
-from experiments.claims import Claim
+from experiments.claims import Claim, Picture
 from experiments.network import open_networks
+from lsg_jax import load_run, metrics
 from lsg_jax.analysis.filters import logit_shares, spotlight, top_images
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 needs_browser = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver")
 HOSTILE = "<script>document.title = 'taken'</script>"
+RUNS = Path(__file__).parents[1] / "results" / "runs"
+WIDE = "alexnet-fixed"  # a pair with 256 filters each: the largest page there is
+every_page = pytest.mark.parametrize("page", ["pair", "alone", WIDE, "resnet20"], indirect=True)
+
+
+class Explored(NamedTuple):
+    """What a network's figures in the page follow from: features and labels are those of the explored images."""
+
+    name: str
+    features: np.ndarray
+    labels: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
+    gate: np.ndarray
+
+
+class Page(NamedTuple):
+    file: Path
+    explored: list[Explored]
+
+
+def of_network(network):
+    """The images that the page holds, as the explorer says it chooses them."""
+    places = [np.flatnonzero(network.labels == each)[: explorer.IMAGES_PER_CLASS] for each in range(10)]
+    images = np.sort(np.concatenate(places))
+    return Explored(network.name, network.features[images], network.labels[images], *network.linear, network.gate)
+
+
+def of_repository(file):
+    """Features, labels and a gate that was solved for as the page holds them, all else from the checkpoints."""
+    content = json.loads(re.search(r'class="data">(.*)</script>', file.read_text())[1])
+    for held in content["networks"]:
+        run = load_run(RUNS / held["name"])
+        kernel, bias = (np.asarray(run.params["classifier"][part]) for part in ("kernel", "bias"))
+        features, gate = (np.frombuffer(base64.b64decode(held[each]), "<f4") for each in ("features", "gate"))
+        gate = gate.reshape(kernel.T.shape) if run.config.gate == "none" else np.asarray(run.gate)
+        yield Explored(held["name"], features.reshape(-1, len(kernel)), np.array(content["labels"]), kernel, bias, gate)
+
+
+def figure():
+    drawn = Figure()
+    drawn.subplots().imshow(np.arange(12).reshape(3, 4))
+    return drawn
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +81,16 @@ def networks(runs):
 
 
 @pytest.fixture(scope="module")
-def page(networks, tmp_path_factory):
+def page(request, networks, tmp_path_factory):
+    name = getattr(request, "param", "pair")
+    if name not in ("pair", "alone"):
+        file = RUNS / name / "report.html"
+        return Page(file, list(of_repository(file)))
+    shown = networks if name == "pair" else networks[:1]
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(report.page(networks, [Claim(f"claim{i}", f"Claim {i}", "", {}, {}) for i in range(10)]))
-    return file
+    pictures = {"picture": Picture(figure, "", {})}
+    file.write_text(report.page(shown, [Claim(f"claim{i}", f"Claim {i}", "", {}, pictures) for i in range(10)]))
+    return Page(file, list(map(of_network, shown)))
 
 
 @pytest.fixture(scope="module")
@@ -51,24 +109,16 @@ def browser():
 @pytest.fixture
 def opened(browser, page):
     browser.get_log("performance")
-    browser.get(page.as_uri())
+    browser.get(page.file.as_uri())
     browser.implicitly_wait(10)
     assert browser.find_element(By.CSS_SELECTOR, ".pictures figure")
     return browser
 
 
-def explored(network):
-    """The images that the page holds, as the explorer says it chooses them."""
-    places = [np.flatnonzero(network.labels == each)[: explorer.IMAGES_PER_CLASS] for each in range(10)]
-    return np.sort(np.concatenate(places))
-
-
-def accuracies(network, on):
+def accuracies(explored, on):
     """The figures by NumPy: of all explored images and of each class."""
-    images = explored(network)
-    kernel, bias = network.linear
-    right = (network.features[images] * on @ kernel + bias).argmax(1) == network.labels[images]
-    return [right.mean(), *(right[network.labels[images] == each].mean() for each in range(10))]
+    right = (explored.features * on @ explored.kernel + explored.bias).argmax(1) == explored.labels
+    return [right.mean(), *(right[explored.labels == each].mean() for each in range(10))]
 
 
 def shown(article, which="now"):
@@ -80,32 +130,44 @@ def shown(article, which="now"):
     return [float(overall), *(float(row.find_elements(By.TAG_NAME, "td")[place].text) for row in rows[1:])]
 
 
+def of_filters(article, what):
+    """What the buttons of the filters have, all at once: one by one takes seconds where there are hundreds."""
+    read = f"return [...arguments[0].querySelectorAll('.filters button')].map((button) => {what})"
+    return article.parent.execute_script(read, article)
+
+
 @needs_browser
+@every_page
 def test_it_opens_from_disk_without_a_request_or_an_error(opened, page):
     messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
     asked = {each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"}
-    assert page.as_uri() in asked
-    assert all(url == page.as_uri() or url.startswith("data:") for url in asked)
+    assert page.file.as_uri() in asked
+    assert all(url == page.file.as_uri() or url.startswith("data:") for url in asked)
     assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
+    widths = opened.execute_script("return [...document.images].map((image) => image.naturalWidth)")
+    assert len(widths) >= 10
+    assert min(widths) > 0
 
 
 @needs_browser
-def test_filters_are_switched_by_mouse_and_by_keys_and_the_accuracies_are_numpys(opened, networks):
+@every_page
+def test_filters_are_switched_by_mouse_and_by_keys_and_the_accuracies_are_numpys(opened, page):
     articles = opened.find_elements(By.TAG_NAME, "article")
-    assert [article.find_element(By.TAG_NAME, "h3").text for article in articles] == ["learned", "none"]
-    for article, network in zip(articles, networks, strict=True):
-        on = np.ones(4, bool)
-        np.testing.assert_allclose(shown(article), accuracies(network, on), atol=1e-4)
+    for article, explored in zip(articles, page.explored, strict=True):
+        assert article.find_element(By.TAG_NAME, "h3").text == explored.name
+        count = len(explored.kernel)
+        all_on, on = np.ones(count, bool), np.ones(count, bool)
+        np.testing.assert_allclose(shown(article), accuracies(explored, on), atol=1e-4)
         buttons = article.find_elements(By.CSS_SELECTOR, ".filters button")
         buttons[2].click()
         buttons[0].send_keys(Keys.SPACE)
         on[[0, 2]] = False
-        assert [each.get_attribute("aria-pressed") for each in buttons] == ["false", "true", "false", "true"]
-        np.testing.assert_allclose(shown(article), accuracies(network, on), atol=1e-4)
-        np.testing.assert_allclose(shown(article, "all filters"), accuracies(network, np.ones(4, bool)), atol=1e-4)
-        assert "2 of 4 filters on" in article.find_element(By.CLASS_NAME, "accuracy").text
+        assert of_filters(article, "button.getAttribute('aria-pressed') === 'true'") == on.tolist()
+        np.testing.assert_allclose(shown(article), accuracies(explored, on), atol=1e-4)
+        np.testing.assert_allclose(shown(article, "all filters"), accuracies(explored, all_on), atol=1e-4)
+        assert f"; {count - 2} of {count} filters on" in article.find_element(By.CLASS_NAME, "accuracy").text
         article.find_element(By.CLASS_NAME, "on").send_keys(Keys.ENTER)
-        np.testing.assert_allclose(shown(article), accuracies(network, np.ones(4, bool)), atol=1e-4)
+        np.testing.assert_allclose(shown(article), accuracies(explored, all_on), atol=1e-4)
 
 
 @needs_browser
@@ -128,23 +190,39 @@ def test_arrow_keys_lead_through_the_filters_and_tab_past_them(opened):
 
 
 @needs_browser
-def test_the_filters_of_the_chosen_class_are_switched_off(opened, networks):
-    chosen = int(networks[0].gate.argmax(axis=0)[0])
-    name = networks[0].run.class_names[chosen]
-    Select(opened.find_element(By.CSS_SELECTOR, "select.class")).select_by_index(chosen)
-    for article, network in zip(opened.find_elements(By.TAG_NAME, "article"), networks, strict=True):
-        buttons = article.find_elements(By.CSS_SELECTOR, ".filters button")
-        color = "return arguments[0].style.getPropertyValue('--gate')"
-        colors = [float(opened.execute_script(color, each)) for each in buttons]
-        np.testing.assert_allclose(colors, network.gate[chosen], atol=1e-6)
+@every_page
+def test_the_filters_of_the_chosen_class_are_switched_off(opened, page):
+    chosen = int(page.explored[0].gate.argmax(axis=0)[0])
+    choice = Select(opened.find_element(By.CSS_SELECTOR, "select.class"))
+    choice.select_by_index(chosen)
+    for article, explored in zip(opened.find_elements(By.TAG_NAME, "article"), page.explored, strict=True):
+        colors = of_filters(article, "Number(button.style.getPropertyValue('--gate'))")
+        np.testing.assert_allclose(colors, explored.gate[chosen], atol=1e-6)
         off = article.find_element(By.CLASS_NAME, "off")
-        assert off.text == f"Switch off the filters of {name}"
+        assert off.text == f"Switch off the filters of {choice.options[chosen].text}"
         off.click()
-        np.testing.assert_allclose(shown(article), accuracies(network, network.gate[chosen] <= 0.5), atol=1e-4)
+        np.testing.assert_allclose(shown(article), accuracies(explored, explored.gate[chosen] <= 0.5), atol=1e-4)
 
 
 @needs_browser
-def test_class_and_filter_are_chosen_and_the_class_switched_off_by_keys_alone(opened, networks):
+@pytest.mark.parametrize("page", [WIDE, "resnet20"], indirect=True)
+def test_a_page_of_the_repository_agrees_with_its_report_and_its_checkpoints(opened, page):
+    numbers = json.loads(page.file.with_name("report.json").read_text())["claims"]["masking"]["numbers"]
+    for article, explored in zip(opened.find_elements(By.TAG_NAME, "article"), page.explored, strict=True):
+        count, removed = len(explored.kernel), numbers[explored.name]["without filters of airplane"]["filters removed"]
+        article.find_element(By.CLASS_NAME, "off").click()
+        assert f"; {count - removed} of {count} filters on" in article.find_element(By.CLASS_NAME, "accuracy").text
+        Select(article.find_element(By.CSS_SELECTOR, "select.filter")).select_by_visible_text(str(count - 1))
+        correlation = metrics.filter_correlation(np.asarray(load_run(RUNS / explored.name).last_kernel))[-1]
+        nearest = np.argsort(-correlation[:-1])[: explorer.NEAREST]
+        neighbours = article.find_elements(By.CSS_SELECTOR, ".nearest button")
+        assert [int(each.text.split()[0]) for each in neighbours] == nearest.tolist()
+        figures = [float(each.text.split()[1].strip("()")) for each in neighbours]
+        np.testing.assert_allclose(figures, correlation[nearest], atol=1e-4)
+
+
+@needs_browser
+def test_class_and_filter_are_chosen_and_the_class_switched_off_by_keys_alone(opened, page, networks):
     def press(*keys):
         webdriver.ActionChains(opened).send_keys(*keys).perform()
 
@@ -159,7 +237,7 @@ def test_class_and_filter_are_chosen_and_the_class_switched_off_by_keys_alone(op
     press(Keys.TAB)
     assert opened.switch_to.active_element == off
     press(Keys.ENTER)
-    np.testing.assert_allclose(shown(article), accuracies(network, network.gate[2] <= 0.5), atol=1e-4)
+    np.testing.assert_allclose(shown(article), accuracies(page.explored[0], network.gate[2] <= 0.5), atol=1e-4)
     press(Keys.TAB, Keys.TAB, Keys.TAB)
     assert opened.switch_to.active_element == article.find_element(By.CSS_SELECTOR, "select.filter")
     press(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
@@ -204,18 +282,19 @@ def test_a_filters_pictures_are_its_images_bright_where_it_is_active(opened, net
 
 
 @needs_browser
+@every_page
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_all_of_it_light_and_dark(opened, networks, scheme):
+def test_a_phone_shows_all_of_it_light_and_dark(opened, page, scheme):
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    metrics = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    phone = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     try:
         across = opened.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
         assert across[0] <= across[1] == 380
-        article, network = opened.find_element(By.TAG_NAME, "article"), networks[0]
+        article, explored = opened.find_element(By.TAG_NAME, "article"), page.explored[0]
         article.find_element(By.CLASS_NAME, "off").click()
-        np.testing.assert_allclose(shown(article), accuracies(network, network.gate[0] <= 0.5), atol=1e-4)
+        np.testing.assert_allclose(shown(article), accuracies(explored, explored.gate[0] <= 0.5), atol=1e-4)
         opened.execute_script("window.scrollTo(0, 0)")
         pixels = np.asarray(Image.open(io.BytesIO(opened.get_screenshot_as_png())).convert("L"))
         paper, ink = np.median(pixels), (pixels.min() if scheme == "light" else pixels.max())
@@ -226,22 +305,39 @@ def test_a_phone_shows_all_of_it_light_and_dark(opened, networks, scheme):
         opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-PAGES = sorted((Path(__file__).parents[1] / "results" / "runs").glob("*/report.html"))
-
-
-@needs_browser
-@pytest.mark.parametrize("page", PAGES[-1:], ids=lambda page: page.parent.name)
-def test_a_whole_report_fits_a_phone(browser, page):
-    metrics = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.get(page.as_uri())
-    across = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert across[0] <= across[1] == 380
-
-
 def test_reports_are_under_five_megabytes():
-    assert all(page.stat().st_size < 5e6 for page in PAGES)
+    assert all(page.stat().st_size < 5e6 for page in RUNS.glob("*/report.html"))
+
+
+def test_a_page_has_its_figures_pixel_by_pixel(networks):
+    text = report.page(networks[:1], [Claim("claim", "", "", {}, {"picture": Picture(figure, "", {})})])
+    (encoded,) = re.findall(r'src="data:image/webp;base64,(.*?)"', text)
+    with io.BytesIO() as expected, io.BytesIO(base64.b64decode(encoded)) as content:
+        figure().savefig(expected, dpi=110)
+        np.testing.assert_array_equal(*(Image.open(each).convert("RGBA") for each in (content, expected)))
+
+
+def test_a_page_of_wide_networks_holds_a_few_hundred_images(networks):
+    tiny, rng = networks[0], np.random.default_rng(0)
+    run = SimpleNamespace(
+        feature_maps=lambda images: np.ones((len(images), 8, 8, 256)),
+        config=tiny.run.config,
+        class_names=tiny.run.class_names,
+    )
+    wide = SimpleNamespace(
+        name="wide",
+        run=run,
+        images=tiny.images,
+        labels=tiny.labels,
+        features=rng.random((len(tiny.labels), 256)),
+        linear=(rng.normal(size=(256, 10)), rng.normal(size=10)),
+        correlation=np.eye(256),
+        gate=np.ones((10, 256)),
+    )
+    content = explorer.content_of([wide, wide])
+    assert len(content["labels"]) == 250
+    assert np.shape(content["networks"][0]["top"]) == (256, 4)
+    assert len(json.dumps(content["networks"])) < 1.5e6
 
 
 @needs_browser

@@ -4,7 +4,8 @@ import json
 import re
 from pathlib import Path
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "analysis.ipynb"
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = ROOT / "notebooks" / "analysis.ipynb"
 
 
 def test_it_was_run_from_top_to_bottom_without_an_error():
@@ -18,6 +19,15 @@ def test_it_was_run_from_top_to_bottom_without_an_error():
 
 def test_it_names_no_folder_of_the_machine_it_was_run_on():
     assert not re.search(r"/(home|root|work|tmp|Users)/", NOTEBOOK.read_text())
+
+
+def test_the_readmes_badge_leads_to_the_repository_that_the_notebook_names():
+    (repository,) = re.findall(r'REPOSITORY = \\"(.*?)\\"', NOTEBOOK.read_text())
+    assert re.fullmatch(r"(?:[\w-]+/[\w.-]+)?", repository)
+    place = f"{repository}/blob/main/notebooks/analysis.ipynb" if repository else ""
+    readme = (ROOT / "README.md").read_text()
+    assert re.findall(r"badge\.svg\)\]\((.*)\)", readme) == [f"https://colab.research.google.com/github/{place}"]
+    assert ("has no public address yet" in readme) == (not repository)
 
 
 def test_it_takes_a_run_of_other_data(runs, monkeypatch, capsys):

@@ -123,6 +123,25 @@ def test_prefix_counters_and_precision_do_not_matter(tmp_path):
     chex.assert_trees_all_equal(plain._asdict(), old._asdict())
 
 
+def test_the_classifier_may_be_called_fc(tmp_path):
+    state = state_dict(classes=3)
+    save_file(state, tmp_path / "linear.safetensors")
+    state |= {f"fc.{part}": state.pop(f"linear.{part}") for part in ("weight", "bias")}
+    save_file(state, tmp_path / "fc.safetensors")
+    linear, fc = (pretrained.read(tmp_path / f"{name}.safetensors") for name in ("linear", "fc"))
+    chex.assert_trees_all_equal(linear._asdict(), fc._asdict())
+
+
+def test_110_layers(tmp_path):
+    state = state_dict(blocks=18, classes=3)
+    assert sum(name.endswith("weight") and array.ndim > 1 for name, array in state.items()) == 110
+    save_file(state, tmp_path / "net.safetensors")
+    run = lsg_jax.import_torch(tmp_path / "net.safetensors")
+    assert run.config.model == "resnet110"
+    lsg_jax.export_torch(run, tmp_path / "out.safetensors")
+    chex.assert_trees_all_equal(load_file(tmp_path / "out.safetensors"), state)
+
+
 def without(state, name):
     del state[name]
 
@@ -141,6 +160,8 @@ def with_entry(name, value):
         (lambda s: without(s, "layer2.0.bn1.running_mean"), "no tensor layer2.0.bn1.running_mean"),
         (lambda s: without(s, "layer1.0.conv1.weight"), "no tensor layer1.0.conv1.weight"),
         (lambda s: without(s, "linear.bias"), "no tensor linear.bias"),
+        (lambda s: s.update({"fc.weight": np.zeros((10, 64))}), "no tensor fc.bias"),
+        (lambda s: s.update({"fc.weight": np.zeros((10, 64)), "fc.bias": np.zeros(10)}), "holds linear."),
         (lambda s: s.clear(), "no tensor conv1.weight"),
         (lambda s: s.update({"module.conv1.weight": s.pop("conv1.weight")}), "no tensor conv1.weight"),
         (lambda s: s.update({"layer2.0.shortcut.0.weight": np.zeros(3)}), "layer2.0.shortcut.0.weight"),
@@ -208,6 +229,24 @@ def test_another_normalisation_is_given_by_hand(tmp_path):
     run = lsg_jax.import_torch(tmp_path / "net.safetensors", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     moved = (images() / 255 - 0.5) / 0.25 * STD + MEAN
     assert_close(run.logits(images()), numpy_logits(state_dict(), 255 * moved))
+
+
+@pytest.mark.parametrize("suffix", [".th", ".pt", ".pth"])
+def test_pytorch_is_asked_for_tensors_alone(tmp_path, monkeypatch, suffix):
+    asked = []
+
+    def load(*arguments, **options):
+        asked.append((arguments, options))
+        raise pickle.UnpicklingError
+
+    torch = type(sys)("torch")
+    torch.__version__, torch.load = "2.6.0+cpu", load
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    file = tmp_path / f"net{suffix}"
+    file.touch()
+    with pytest.raises(OSError, match=r"net\.\w+ cannot be read as a PyTorch file that holds tensors alone"):
+        pretrained.read(file)
+    assert asked == [((file,), {"map_location": "cpu", "weights_only": True})]
 
 
 class Payload:
