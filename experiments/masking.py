@@ -26,7 +26,8 @@ def measure(networks: list[Network]) -> Claim:
             found = masking.mask_classes(
                 network.features, network.labels, *network.linear, network.gate, classes, cli.THRESHOLD
             )
-            title = f"without filters of {', '.join(names[each] for each in classes)}"
+            named = f"filters of {', '.join(names[each] for each in classes)}"
+            title = f"without {named}"
             theirs = np.isin(network.labels, classes)
             left = found.predicted_after[theirs] == network.labels[theirs]
             recognised.setdefault(title, []).append(left)
@@ -34,9 +35,10 @@ def measure(networks: list[Network]) -> Claim:
             lost = {names[label]: float(found.recall_lost[label]) for label in classes}
             told = ", ".join(f"{name} {value:.2f}" for name, value in (lost | {"others": found.other_loss}).items())
             pictures[f"{network.name}, {title}"] = found.confusion_after
-            titles[f"{network.name}, {title}\nrecall lost: {told}"] = found.confusion_after
+            removed = int(found.removed.sum())
+            titles[f"{network.name}, without the {removed} {named}\nrecall lost: {told}"] = found.confusion_after
             numbers[network.name][title] = {
-                "filters removed": int(found.removed.sum()),
+                "filters removed": removed,
                 **{f"recall lost by {name}": value for name, value in lost.items()},
                 "recall lost by these classes": float(found.masked_loss),
                 RECOGNISED: float(left.mean()) if left.size else np.nan,

@@ -287,6 +287,12 @@ def test_the_reported_numbers_are_numpys(runs):
     assert found["gate solved for Phi"]["density"] == pytest.approx(solved.mean())
     assert found["gate solved for Phi"]["without own filters"] == accuracy(features * ~(solved[labels] >= 0.5))
     plain = specificity.measure(open_networks(runs / "none", None, None)).numbers["none"]
+    both = specificity.measure(open_networks(runs / "learned", runs / "none", None)).numbers
+    assert not [name for name in both["none"] if name.startswith("aim")]
+    aims = [value for name, value in both["learned"].items() if name.startswith("aim")]
+    score, own = "mutual information score", "gate"
+    expected = found[own]["all filters"] - plain[own]["all filters"], found[score] / plain[score]
+    assert aims == pytest.approx([*expected, found[own]["without own filters"]])
     assert plain["gate solved for Phi"] == plain["gate"]
 
     found = similarity.measure([network]).numbers["learned"]
