@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import lsg_jax
-from lsg_jax import data, gates, losses, metrics, models, schedule
+from lsg_jax import data, gates, losses, metrics, models, plots, schedule
 from lsg_jax.analysis import (
     attacks,
     classifier,
@@ -186,6 +186,7 @@ IMAGES, MAPS = np.zeros((6, 8, 8, 3), np.uint8), np.ones((6, 8, 8), np.float32)
 CLASSIFIED, LOGITS = (FEATURES, LABELS, KERNEL, BIAS, GATE), np.ones((6, 3), np.float32)
 KEY, WEIGHTS, NAMES = jax.random.key(0), losses.Weights(1.0, 1.0, 4.0), ("cat", "dog", "ship")
 TURNS = {"gate": "learned", "scheme": "alternate", "period": 3, "phase": 1}
+INTERVAL = comparison.Interval(0.0, -1.0, 1.0)
 DATASET = data.Dataset(*[data.Split(IMAGES, LABELS)] * 2, NAMES, (0.5,) * 3, (0.25,) * 3, padding=1, flip=True)
 CONFIG = Config(model="resnet8", optimizer=OptimizerConfig(batch_size=2)).resolve(6, 3, 64)
 RUN = lsg_jax.Run(CONFIG, {}, {}, GATE, NAMES, (8, 8, 3), [], DATASET.mean, DATASET.std)
@@ -1144,6 +1145,122 @@ FUNCTIONS = {
     "filters.evidence: nothing": (
         lambda: filters.evidence(None, KERNEL, GATE, 0.5),
         r"features must be an array real\[K\], got None",
+    ),
+    "plots.gate_matrices: none": (lambda: plots.gate_matrices({}, NAMES), "one or more by title are needed, got {}"),
+    "plots.gate_matrices: names": (
+        lambda: plots.gate_matrices({"net": GATE}, NAMES[:2]),
+        r"'net' must be an array real\[2, K\], got float32\[3, 4\]",
+    ),
+    "plots.gate_matrices: nan": (
+        lambda: plots.gate_matrices({"net": GATE * np.nan}, NAMES),
+        "'net' must be finite, got nan",
+    ),
+    "plots.curves: no epoch": (lambda: plots.curves([]), r"a history must have a line an epoch, got \[\]"),
+    "plots.curves: measure": (
+        lambda: plots.curves([{"epoch": 0}]),
+        r"a line of a history must have 'test_accuracy', got \['epoch'\]",
+    ),
+    "plots.compared_curves: nothing": (
+        lambda: plots.compared_curves(None),
+        "one or more by title are needed, got None",
+    ),
+    "plots.compared_curves: a number": (
+        lambda: plots.compared_curves({"net": 3}),
+        "a history must be of type Sequence, got 3",
+    ),
+    "plots.activation_maps: images": (
+        lambda: plots.activation_maps(IMAGES / 255, {"net": MAPS}, {"net": BIAS}, NAMES * 2),
+        r"images must be an array uint8\[N, H, W, channels\], got float64\[6, 8, 8, 3\]",
+    ),
+    "plots.activation_maps: probabilities": (
+        lambda: plots.activation_maps(IMAGES, {"net": MAPS}, {}, NAMES * 2),
+        r"probabilities of net must be an array floating\[6\], got None",
+    ),
+    "plots.activation_maps: names": (
+        lambda: plots.activation_maps(IMAGES, {"net": MAPS}, {"net": MAPS[:, 0, 0]}, NAMES),
+        r"names must be 6 texts, got \('cat', 'dog', 'ship'\)",
+    ),
+    "plots.filter_images: one filter": (
+        lambda: plots.filter_images(IMAGES, ("filter 0",), [NAMES * 2]),
+        r"images must be an array uint8\[F, T, H, W, channels\], got uint8\[6, 8, 8, 3\]",
+    ),
+    "plots.filter_images: names": (
+        lambda: plots.filter_images(IMAGES[None], ("filter 0",), [NAMES]),
+        r"names of row 0 must be 6 texts, got \('cat', 'dog', 'ship'\)",
+    ),
+    "plots.evidence: rows": (
+        lambda: plots.evidence(np.eye(3), NAMES, (0, 1)),
+        r"rows must be an array floating\[4, 3\], got float64\[3, 3\]",
+    ),
+    "plots.evidence: class": (
+        lambda: plots.evidence(np.ones((4, 3)), NAMES, (0, 3)),
+        r"compared must lie in \[0, 2\], got 0 to 3",
+    ),
+    "plots.deletion_insertion_curves: maps": (
+        lambda: plots.deletion_insertion_curves({"net": MAPS}),
+        r"'net' must be of type Curves, got float32\[6, 8, 8\]",
+    ),
+    "plots.attack_examples: shapes": (
+        lambda: plots.attack_examples(IMAGES, IMAGES[:2], NAMES * 2, NAMES * 2),
+        r"adversarial must be an array uint8\[6, 8, 8, 3\], got uint8\[2, 8, 8, 3\]",
+    ),
+    "plots.attack_examples: names": (
+        lambda: plots.attack_examples(IMAGES, IMAGES, NAMES, NAMES * 2),
+        r"before must be 6 texts, got \('cat', 'dog', 'ship'\)",
+    ),
+    "plots.confusion_matrices: shape": (
+        lambda: plots.confusion_matrices({"net": GATE}, NAMES),
+        r"'net' must be an array real\[3, 3\], got float32\[3, 4\]",
+    ),
+    "plots.confusion_matrices: text": (
+        lambda: plots.confusion_matrices({"net": np.eye(3)}, "abc"),
+        "class_names must be one or more texts, got 'abc'",
+    ),
+    "plots.similarity_matrices: a matrix": (
+        lambda: plots.similarity_matrices({"net": np.eye(3)}, NAMES),
+        r"'net' must be of type Similarity, got float64\[3, 3\]",
+    ),
+    "plots.correlation_matrices: no order": (
+        lambda: plots.correlation_matrices({"net": (np.eye(4), None)}, NAMES),
+        "the order of net must be of type ClassOrder, got None",
+    ),
+    "plots.correlation_matrices: names": (
+        lambda: plots.correlation_matrices({"net": (np.eye(4), correlation.class_order(GATE))}, NAMES[:2]),
+        r"sizes of net must be an array integer\[3\], got int64\[4\]",
+    ),
+    "plots.correlation_curves: shapes": (
+        lambda: plots.correlation_curves(np.ones(2), {"net": np.ones(3)}),
+        r"net must be an array floating\[2\], got float64\[3\]",
+    ),
+    "plots.cluster_centers: nan": (
+        lambda: plots.cluster_centers({"net": (GATE * np.nan, GATE)}, NAMES),
+        "'net: 0' must be finite, got nan",
+    ),
+    "plots.tradeoff: number": (
+        lambda: plots.tradeoff({"none": 0.5}, {"MIS": {"none": 0.5}}, []),
+        r"'none' must be of type Interval, got 0\.5",
+    ),
+    "plots.tradeoff: arm": (
+        lambda: plots.tradeoff({"none": INTERVAL}, {"MIS": {"none": INTERVAL}}, [["learned"]]),
+        "unknown arm 'learned'; choose one of: none",
+    ),
+    "plots.grouped_bars: none": (lambda: plots.grouped_bars({}, "accuracy"), "one or more by title are needed, got {}"),
+    "plots.grouped_bars: text": (
+        lambda: plots.grouped_bars({"net": {"with": "0.5"}}, "accuracy"),
+        r"'with' must be of type Real, got '0\.5'",
+    ),
+    "plots.verdicts: none": (lambda: plots.verdicts({}), "one or more by title are needed, got {}"),
+    "plots.verdicts: verdict": (
+        lambda: plots.verdicts({"one seed": {"net": {"claim": "perhaps"}}}),
+        "a verdict must be one of yes, yes, the control too, no, cannot tell, no images to tell by, got 'perhaps'",
+    ),
+    "plots.ownership_bars: nothing": (
+        lambda: plots.ownership_bars(None, NAMES),
+        "statistics must be of type OwnershipStatistics, got None",
+    ),
+    "plots.ownership_bars: names": (
+        lambda: plots.ownership_bars(ownership.ownership_statistics(np.stack([GATE] * 2), [0.5]), NAMES[:2]),
+        r"class_names must be 3 texts, got \('cat', 'dog'\)",
     ),
 }
 
