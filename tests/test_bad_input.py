@@ -6,9 +6,12 @@ Both name the value, and neither leaves anything behind.
 import contextlib
 import dataclasses
 import importlib
+import inspect
 import io
+import operator
 import os
 import pickle
+import pkgutil
 import re
 import runpy
 import shutil
@@ -1263,6 +1266,29 @@ FUNCTIONS = {
         r"class_names must be 3 texts, got \('cat', 'dog'\)",
     ),
 }
+EXEMPT = {  # the public functions that are not there, and why
+    **dict.fromkeys(
+        [
+            "lsg_jax.models.alexnet.max_pool",
+            "lsg_jax.models.convolution.convolution",
+            *(
+                f"lsg_jax.training.steps.{path}_{kind}"
+                for path in ("std", "lsg", "joint")
+                for kind in ("update", "step")
+            ),
+        ],
+        "a part of a program that is traced, of which JAX says what does not fit",
+    ),
+    **dict.fromkeys(
+        [
+            f"lsg_jax.training.state.{name}"
+            for name in ("step_of", "theta_optimizer", "learned_gate_optimizer", "create")
+        ],
+        "takes settings and shapes that ``fit`` has checked",
+    ),
+    "lsg_jax.data.augment.normalize": "takes images and constants that ``fit`` or a run has checked",
+    "lsg_jax.analysis.classifier.predict": "takes what ``check`` returned",
+}
 
 
 @pytest.fixture(scope="module")
@@ -1365,6 +1391,24 @@ def test_a_function_names_what_it_refuses(name, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=said):
         function()
     assert not list(tmp_path.iterdir())
+
+
+def documented():
+    """What docs/api.md names, and what the modules that it names define, by name."""
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
+    for name in re.findall(r"^::: (.+)$", page, re.MULTILINE):
+        thing = pkgutil.resolve_name(name)
+        yield name, thing
+        for part, each in vars(thing).items():
+            if getattr(each, "__module__", None) == name and not part.startswith("_"):
+                yield f"{name}.{part}", each
+
+
+def test_every_public_function_is_in_the_table():
+    functions = {name: each for name, each in documented() if callable(each) and not inspect.isclass(each)}
+    assert len(functions) > 80
+    refused = {operator.attrgetter(name.partition(":")[0])(sys.modules[__name__]) for name in FUNCTIONS}
+    assert {name for name, each in functions.items() if each not in refused} == EXEMPT.keys()
 
 
 @pytest.mark.parametrize(
