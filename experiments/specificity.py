@@ -34,8 +34,8 @@ def measure(networks: list[Network]) -> Claim:
         "pooled activation that lies outside the images' own filters; the complement cost is the cross entropy, nats, "
         "between the uniform distribution and the prediction without the own filters, whose least, log C, says that "
         "they know nothing of the class. The mutual information score is the mean over filters of the largest mutual "
-        "information with a class, nats. All of it is beyond the paper; its last lines are what this project's two costs "
-        "aim at.",
+        "information with a class, nats. All of it is beyond the paper; its last lines are what this project's two "
+        "costs aim at.",
         found | {"later papers": paper.LATER},
         {
             "specificity": Picture(

@@ -11,7 +11,6 @@ from lsg_jax import checks, models, schedule
 
 T = TypeVar("T")
 Unset = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]  # whose help says in words what None stands for
-GATES = ("learned", "fixed", "tightened", "none")
 # Fields of GateConfig that make a difference with one gate or scheme alone.
 _ONLY_WITH = {
     **dict.fromkeys(("gate_learning_rate", "gate_init", "sparsity_weight", "sparsity_target"), ("gate", "learned")),
@@ -124,7 +123,7 @@ class Config:
 
     def __post_init__(self) -> None:
         models.constructor(self.model)
-        checks.known("--gate", self.gate, GATES)
+        checks.known("--gate", self.gate, schedule.GATES)
         checks.known("--scheme", self.scheme, schedule.SCHEMES)
         checks.known("--precision", self.precision, models.PRECISIONS)
         checks.known("--schedule", self.optimizer.schedule, schedule.SCHEDULES)

@@ -50,10 +50,11 @@ def init(num_classes: int, num_filters: int, value: float = 1.0) -> jax.Array:
 def rows(gate: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns G_y for each label: f32[B, K] from gate f32[C, K] and labels i32[B] in [0, C) (section 3.1).
 
-    Raises ValueError on labels that are not whole numbers, and on one that can be seen to be no class; under ``jit``
-    that gives the row of one that is, as arrays of JAX do.
+    Raises ValueError on another gate, labels that are not an array of whole numbers, and on what can be seen not to be
+    finite or no class; under ``jit`` that gives the row of one that is, as arrays of JAX do.
     """
-    checks.class_labels(labels, gate.shape[-2])
+    checks.array("a gate", gate, jnp.floating, "C", "K")
+    checks.class_labels(labels, len(gate))
     return gate[labels]
 
 
@@ -72,12 +73,11 @@ def project(gate: jax.Array) -> jax.Array:
     Returns:
       An array of the same shape and dtype: each column's largest entry is exactly 1, all entries lie in [0, 1].
 
-    Raises ValueError where the gate is of another type, or can be seen not to be finite, which under ``jit`` it cannot.
+    Raises ValueError where the gate is of another type or shape, or can be seen not to be finite, which under ``jit``
+    it cannot.
     """
+    checks.array("a gate", gate, jnp.floating, ..., "C", "K")
     dtype = gate.dtype
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"a gate to project must be floating-point, got {dtype}")
-    checks.finite("a gate", gate)
     gate = gate.astype(jnp.promote_types(dtype, jnp.float32))
     largest = jnp.max(gate, axis=-2, keepdims=True)
     # XLA may divide by way of a reciprocal, which overflows for tiny divisors and is flushed to zero for huge ones.
@@ -106,6 +106,7 @@ def projection() -> optax.GradientTransformation:
             raise ValueError("projection() needs the gate: call update(updates, state, params)")
 
         def move(step, gate):
+            checks.array("a gate", gate, jnp.floating, ..., "C", "K")
             moved = gate + step
             finite = jnp.all(jnp.isfinite(moved), axis=-2, keepdims=True)
             usable = finite & jnp.any(moved > 0, axis=-2, keepdims=True)
@@ -147,18 +148,22 @@ def tighten(gate: jax.Array, threshold: float) -> jax.Array:
 
 
 def density(gate: jax.Array) -> jax.Array:
-    """Returns ||G||_1 / (C K), f32[...] for gate [..., C, K]: the L1 norm of Table 1, in [1/C, 1] for a projected G."""
+    """Returns ||G||_1 / (C K), f32[...] for gate [..., C, K]: the L1 norm of Table 1, in [1/C, 1] for a projected G.
+
+    Raises ValueError as ``project`` does.
+    """
+    checks.array("a gate", gate, jnp.floating, ..., "C", "K")
     return jnp.mean(jnp.abs(gate), axis=(-2, -1), dtype=jnp.float32)
 
 
 def ownership(gate: jax.Array, threshold: float) -> Ownership:
     """Tells which classes hold each filter, G[c, k] >= ``threshold``, and counts them (section 4.4).
 
-    Raises ValueError where ``threshold`` is not in (0, 1], or the gate can be seen not to be finite.
+    Raises ValueError where ``threshold`` is not in (0, 1], and as ``project`` does.
     """
     if not (checks.is_number(threshold) and 0 < threshold <= 1):
         raise ValueError(f"the threshold must be a number in (0, 1], got {threshold!r}")
-    checks.finite("a gate", gate)
+    checks.array("a gate", gate, jnp.floating, ..., "C", "K")
     holds = gate >= threshold
     holders = jnp.sum(holds, axis=-2, keepdims=True)
     alone = holds & (holders == 1)

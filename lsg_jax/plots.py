@@ -1,7 +1,11 @@
-"""Figures from arrays: each function returns a Matplotlib figure."""
+"""Figures from arrays: each function returns a Matplotlib figure, and raises ValueError on what it cannot show.
+
+Titles are texts, as are names of classes; where a figure shows several things by title there is at least one.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain, cycle
+from numbers import Real
 from textwrap import wrap
 from typing import Any
 
@@ -11,6 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator
 
+from lsg_jax import checks
 from lsg_jax.analysis.comparison import Interval
 from lsg_jax.analysis.correlation import ClassOrder
 from lsg_jax.analysis.localization import Curves
@@ -58,6 +63,7 @@ class _LogTicks(LogLocator):
 
 def gate_matrices(gates: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
     """Figure 3: each titled gate f32[C, K] as a picture, classes down and filters across, on one colour scale."""
+    _check_matrices(gates, class_names, "K")
     figure = _Figure(figsize=(9, 0.6 + 2.3 * len(gates)), layout="constrained")
     axes = figure.subplots(len(gates), 1, squeeze=False)[:, 0]
     for axis, (title, gate) in zip(axes, gates.items(), strict=True):
@@ -72,6 +78,7 @@ def gate_matrices(gates: dict[str, np.ndarray], class_names: Sequence[str]) -> F
 
 def curves(history: Sequence[dict[str, Any]]) -> Figure:
     """Accuracy of both paths, their cross entropy, and the gate's density over the epochs; gated epochs are shaded."""
+    _check_history(history, "path", "lsg_test_accuracy", "lsg_test_cross_entropy")
     figure, axes = _history_panels("epochs trained (shaded: gated)")
     epochs = [line["epoch"] + 1 for line in history]
     for axis, measure in zip(axes, _HISTORY, strict=True):
@@ -89,6 +96,9 @@ def curves(history: Sequence[dict[str, Any]]) -> Figure:
 
 def compared_curves(histories: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
     """Accuracy and cross entropy of the STD path, and the gate's density, of each titled run over its epochs."""
+    _check_titled(histories)
+    for history in histories.values():
+        _check_history(history)
     figure, axes = _history_panels("epochs trained")
     for (title, history), color, line_style in zip(histories.items(), cycle(_COLORS), cycle(_LINES), strict=False):
         epochs = [line["epoch"] + 1 for line in history]
@@ -113,6 +123,13 @@ def activation_maps(
       probabilities: of the class, by each network, f[N].
       names: the classes, N.
     """
+    checks.array("images", images, np.uint8, "N", "H", "W", "channels")
+    checks.names("names", names, len(images))
+    _check_titled(maps)
+    checks.instance("probabilities", probabilities, Mapping)
+    for title, overlays in maps.items():
+        checks.array(f"maps of {title}", overlays, np.floating, len(images), "H", "W")
+        checks.array(f"probabilities of {title}", probabilities.get(title), np.floating, len(images))
     rows, panels = -(-len(images) // 2), 1 + len(maps)
     figure = _Figure(figsize=(2.6 * panels + 1, 1.75 * rows + 0.3), layout="constrained")
     gap = [1] * panels + [0.1] + [1] * panels
@@ -135,7 +152,12 @@ def activation_maps(
 
 def filter_images(images: np.ndarray, filters: Sequence[str], names: Sequence[Sequence[str]]) -> Figure:
     """A row a filter of the images it answers to, uint8[F, T, H, W, channels], each with its name."""
+    checks.array("images", images, np.uint8, "F", "T", "H", "W", "channels")
     rows, columns = images.shape[:2]
+    checks.names("filters", filters, rows)
+    checks.instance("names", names, Sequence)
+    for row in range(rows):
+        checks.names(f"names of row {row}", names[row] if row < len(names) else None, columns)
     figure = _Figure(figsize=(1.2 * columns + 0.6, 1.4 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for line, pictures, title, texts in zip(axes, images, filters, names, strict=True):
@@ -150,6 +172,9 @@ def filter_images(images: np.ndarray, filters: Sequence[str], names: Sequence[Se
 
 def evidence(rows: np.ndarray, class_names: Sequence[str], compared: tuple[int, int]) -> Figure:
     """What each class's filters, and the others, f[C + 1, C], add to the logits of two classes for one image."""
+    checks.names("class_names", class_names)
+    checks.array("rows", rows, np.floating, len(class_names) + 1, len(class_names))
+    checks.class_labels(np.asarray(compared), len(class_names), 2, name="compared")
     figure = _Figure(figsize=(6.4, 0.36 * len(rows) + 0.9), layout="constrained")
     axis = figure.subplots()
     places, (first, second) = np.arange(len(rows)), compared
@@ -168,6 +193,7 @@ def evidence(rows: np.ndarray, class_names: Sequence[str], compared: tuple[int, 
 
 def deletion_insertion_curves(curves: dict[str, Curves]) -> Figure:
     """The deletion and insertion curves of each titled network, averaged over the images, and the area under them."""
+    _check_titled(curves, Curves)
     figure = _Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for (network, found), color, line in zip(curves.items(), cycle(_COLORS), cycle(_LINES), strict=False):
@@ -193,6 +219,10 @@ def deletion_insertion_curves(curves: dict[str, Curves]) -> Figure:
 
 def attack_examples(images: np.ndarray, adversarial: np.ndarray, before: Sequence[str], after: Sequence[str]) -> Figure:
     """Each image uint8[N, H, W, channels] above its adversarial one, the changed pixels framed, with both classes."""
+    checks.array("images", images, np.uint8, "N", "H", "W", "channels")
+    checks.array("adversarial", adversarial, np.uint8, *images.shape)
+    checks.names("before", before, len(images))
+    checks.names("after", after, len(images))
     figure = _Figure(figsize=(1.7 * len(images) + 0.3, 3.9), layout="constrained")
     axes = figure.subplots(2, len(images), squeeze=False)
     pairs = zip(images, adversarial, before, after, strict=True)
@@ -219,6 +249,7 @@ def confusion_matrices(matrices: dict[str, np.ndarray], class_names: Sequence[st
 
     The numbers are written for up to 12 classes; more would not be legible.
     """
+    _check_matrices(matrices, class_names)
     return _row_shares(matrices, class_names, ("true class", "predicted class"), "% of the true class's images")
 
 
@@ -227,6 +258,8 @@ def similarity_matrices(similarities: dict[str, Similarity], class_names: Sequen
 
     Rows without images are grey; the numbers are written for up to 12 classes.
     """
+    _check_titled(similarities, Similarity)
+    _check_matrices({title: each.matrix for title, each in similarities.items()}, class_names)
     shares = {}
     for title, similarity in similarities.items():
         sums = similarity.matrix.sum(axis=1, keepdims=True)
@@ -266,6 +299,13 @@ def correlation_matrices(matrices: dict[str, tuple[np.ndarray, ClassOrder]], cla
     The filters of no single class come last, as "shared". Red is above 0 and blue below it, on one scale for every
     figure: from 0.5 on, as on the diagonal, it is as dark as it gets.
     """
+    checks.names("class_names", class_names)
+    _check_titled(matrices, tuple)
+    for title, (correlation, order) in matrices.items():
+        checks.array(title, correlation, np.floating, "K", "K")
+        checks.instance(f"the order of {title}", order, ClassOrder)
+        checks.class_labels(order.filters, len(correlation), len(correlation), name=f"filters of {title}")
+        checks.array(f"sizes of {title}", order.sizes, np.integer, len(class_names) + 1)
     figure, axes = _square_panels(len(matrices))
     for axis, (title, (correlation, order)) in zip(axes, matrices.items(), strict=True):
         shown = correlation[np.ix_(order.filters, order.filters)]
@@ -287,6 +327,10 @@ def correlation_matrices(matrices: dict[str, tuple[np.ndarray, ClassOrder]], cla
 
 def correlation_curves(thresholds: np.ndarray, ratios: dict[str, np.ndarray]) -> Figure:
     """Figure 7 (e): for each titled network, the share f[T] of its correlation matrix above each of f[T] thresholds."""
+    checks.array("thresholds", thresholds, np.floating, "T")
+    _check_titled(ratios)
+    for network, shares in ratios.items():
+        checks.array(network, shares, np.floating, len(thresholds))
     figure = _Figure(figsize=(5.2, 3.6), layout="constrained")
     axis = figure.subplots()
     for (network, shares), color, line in zip(ratios.items(), cycle(_COLORS), cycle(_LINES), strict=False):
@@ -304,6 +348,9 @@ def correlation_curves(thresholds: np.ndarray, ratios: dict[str, np.ndarray]) ->
 
 def cluster_centers(centers: dict[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str]) -> Figure:
     """Figure 9: each titled matrix of cluster centres f[C, K] above the gate f[C, K], each on its own scale."""
+    _check_titled(centers, tuple)
+    for title, pair in centers.items():
+        _check_matrices({f"{title}: {index}": matrix for index, matrix in enumerate(pair)}, class_names, "K")
     figure = _Figure(figsize=(9, 0.6 + 4.6 * len(centers)), layout="constrained")
     axes = figure.subplots(2 * len(centers), 1)
     panels = [
@@ -333,6 +380,15 @@ def tradeoff(
       effects: by effect and arm, the difference from the control.
       curves: the arms that a line joins, one after another, for each line.
     """
+    _check_titled(losses, Interval)
+    _check_titled(effects)
+    for by_arm in effects.values():
+        _check_titled(by_arm, Interval)
+        for arm in losses:
+            checks.known("arm", arm, by_arm)
+    checks.instance("curves", curves, Sequence)
+    for arm in chain.from_iterable(curves):
+        checks.known("arm", arm, losses)
     rows, names = -(-len(effects) // 2), [_wrapped(arm, 64) for arm in losses]
     lines = sum(name.count("\n") + 1 for name in names)
     figure = _Figure(figsize=(9, 4 * rows + 0.4 + 0.09 * lines), layout="constrained")
@@ -380,6 +436,9 @@ def tradeoff(
 
 def grouped_bars(bars: dict[str, dict[str, float]], unit: str) -> Figure:
     """Named parts of each title as bars from 0 to 1, with their values."""
+    _check_titled(bars, Mapping)
+    for each in bars.values():
+        _check_titled(each, Real)
     parts = list(next(iter(bars.values())))
     figure = _Figure(figsize=(9, 0.9 + 0.28 * (len(parts) + 1) * len(bars)), layout="constrained")
     axis = figure.subplots()
@@ -401,6 +460,7 @@ def verdicts(columns: Mapping[str, Mapping[str, str]]) -> Figure:
 
     Raises ValueError where a verdict is none of those that have a mark.
     """
+    _check_titled(columns, Mapping)
     claims = list(dict.fromkeys(claim for column in columns.values() for claim in column))
     words = {word for column in columns.values() for word in column.values()}
     if unknown := words - _VERDICTS.keys():
@@ -441,6 +501,8 @@ def _half(value: Interval) -> float:
 
 def ownership_bars(statistics: OwnershipStatistics, class_names: Sequence[str]) -> Figure:
     """Filters that each class monopolises and that are shared, at each threshold: mean and deviation over the gates."""
+    checks.instance("statistics", statistics, OwnershipStatistics)
+    checks.names("class_names", class_names, statistics.monopolised_mean.shape[1])
     figure = _Figure(figsize=(9, 4.2), layout="constrained")
     axis = figure.subplots()
     places, width = np.arange(len(class_names) + 1), 0.8 / len(statistics.thresholds)
@@ -466,6 +528,33 @@ def ownership_bars(statistics: OwnershipStatistics, class_names: Sequence[str]) 
     axis.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=len(statistics.thresholds), fontsize=8)
     return figure
+
+
+def _check_titled(things: Any, kind: type = object) -> None:
+    """Raises ValueError where ``things`` holds none by title, or one that is no ``kind``."""
+    if not (isinstance(things, Mapping) and things):
+        raise ValueError(f"one or more by title are needed, got {checks.described(things)}")
+    for title, thing in things.items():
+        checks.instance(repr(title), thing, kind)
+
+
+def _check_matrices(matrices: Any, class_names: Any, *columns: str) -> None:
+    """Raises ValueError where ``matrices`` holds none by title, or one not f[C, C] or, if given, f[C, columns]."""
+    checks.names("class_names", class_names)
+    _check_titled(matrices)
+    for title, matrix in matrices.items():
+        checks.float64(repr(title), matrix, len(class_names), *(columns or [len(class_names)]))
+
+
+def _check_history(history: Any, *more: str) -> None:
+    """Raises ValueError where a line of ``history`` lacks what is shown of it, or there is none."""
+    checks.instance("a history", history, Sequence)
+    if not history:
+        raise ValueError(f"a history must have a line an epoch, got {history!r}")
+    for line in history:
+        checks.instance("a line of a history", line, Mapping)
+        if missing := [name for name in ("epoch", *_HISTORY, *more) if name not in line]:
+            raise ValueError(f"a line of a history must have {missing[0]!r}, got {sorted(line)}")
 
 
 def _history_panels(label: str) -> tuple[Figure, Any]:

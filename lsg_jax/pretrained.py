@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lsg_jax import checks, files, gates, models
 from lsg_jax.config import Config
-from lsg_jax.data import cifar10
+from lsg_jax.data import cifar10, statistics
 from lsg_jax.models.resnet import ResNet
 from lsg_jax.run import Run
 
@@ -92,12 +92,7 @@ def import_torch(path: str | Path, mean: tuple[float, ...] = MEAN, std: tuple[fl
     CIFAR-10, others are named by their numbers. Errors are those of ``read``, and ValueError on another normalisation
     than three finite numbers each, of which ``std`` is positive.
     """
-    for name, values, least in (("mean", mean, -np.inf), ("std", std, 0)):
-        fine = isinstance(values, tuple | list) and [
-            checks.is_number(each) and least < each < np.inf for each in values
-        ]
-        if fine != [True] * _IMAGE_SHAPE[-1]:
-            raise ValueError(f"{name} must be 3 finite numbers{' above 0' if least == 0 else ''}, got {values!r}")
+    mean, std = statistics.checked(mean, std, _IMAGE_SHAPE[-1])
     found = read(path)
     model = models.create(found.model, found.num_classes)
     config = Config(model=found.model, gate="none", init=Path(path))
@@ -109,8 +104,8 @@ def import_torch(path: str | Path, mean: tuple[float, ...] = MEAN, std: tuple[fl
         class_names=cifar10.CLASSES if found.num_classes == 10 else tuple(map(str, range(found.num_classes))),
         image_shape=_IMAGE_SHAPE,
         history=[],
-        mean=tuple(mean),
-        std=tuple(std),
+        mean=mean,
+        std=std,
     )
 
 
@@ -122,8 +117,9 @@ def export_torch(run: Run, path: str | Path) -> None:
 
     Raises:
       OSError: where the file cannot be written.
-      ValueError: where the model is no residual network, or PyTorch is needed and missing.
+      ValueError: where ``run`` is none or its model no residual network, or PyTorch is needed and missing.
     """
+    checks.instance("the run", run, Run)
     path = files.expanded(path)
     _check_suffix(path)
     model = models.create(run.config.model, len(run.class_names))

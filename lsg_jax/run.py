@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from lsg_jax import files, gates, models
+from lsg_jax import checks, files, gates, models
 from lsg_jax.checkpoint import Checkpoints, Damaged
 from lsg_jax.config import Config, OutputConfig
 from lsg_jax.data import Dataset, normalize
@@ -163,7 +163,9 @@ def save_run(run: Run, path: str | Path) -> None:
     Raises:
       FileExistsError: where there is something at ``path`` already.
       OSError: where it cannot be written.
+      ValueError: where ``run`` is none, or ``path``.
     """
+    checks.instance("the run", run, Run)
     path = files.expanded(path)
     if path.exists() or path.is_symlink():
         raise FileExistsError(f"{path} exists already; remove it or choose another folder")

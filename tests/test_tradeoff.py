@@ -78,7 +78,7 @@ def test_intervals_of_shares_by_hand():
     assert list(swapped) == pytest.approx([-0.5, -found.high, -found.low])
     pairs = np.repeat([[1, 1], [1, 0], [0, 1]], [36, 12, 2], axis=0).astype(bool)  # of Newcombe (1998)
     assert list(paired_interval(*pairs.T)) == pytest.approx([0.2, 0.0569, 0.3404], abs=5e-5)
-    with pytest.raises(ValueError, match=r"bool\[N\] of the same images, got shapes \(4,\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"an array bool\[4\], got bool\[3\]"):
         paired_interval(ours, other[:3])
 
 
@@ -89,10 +89,10 @@ def test_one_value_has_no_interval():
 
 
 @pytest.mark.parametrize(
-    ("values", "got"), [([], r"shape \[0\]"), ([1.0, np.nan], "nan among 2"), ([[1.0]], r"shape \[1, 1\]")]
+    ("values", "got"), [([], r"float64\[0\]"), ([1.0, np.nan], "nan"), ([[1.0]], r"float64\[1, 1\]")]
 )
 def test_what_has_no_mean_is_refused(values, got):
-    with pytest.raises(ValueError, match=f"an interval needs .*, got {got}"):
+    with pytest.raises(ValueError, match=f"an interval's values must be .*, got {got}$"):
         interval(np.array(values))
 
 

@@ -36,17 +36,12 @@ def check(
 
     Raises ValueError where their shapes do not match, a label is no class, or a number is not finite.
     """
-    kernel, bias, gate = (np.asarray(each, np.float64) for each in (kernel, bias, gate))
-    features, labels = checked(features, labels, bias.size)
-    num_filters, num_classes = features.shape[1], bias.size
-    shapes = kernel.shape, bias.shape, gate.shape
-    if shapes != ((num_filters, num_classes), (num_classes,), (num_classes, num_filters)):
-        raise ValueError(
-            f"kernel, bias and gate must be f32[K, C], f32[C] and f32[C, K] for features f32[N, K={num_filters}], "
-            f"got {', '.join(str(list(shape)) for shape in shapes)}"
-        )
-    for name, array in (("the classifier's kernel", kernel), ("the classifier's bias", bias), ("a gate", gate)):
-        checks.finite(name, array)
+    features, labels = checked(features, labels)
+    kernel = checks.float64("the classifier's kernel", kernel, features.shape[1], "C")
+    num_filters, num_classes = kernel.shape
+    bias = checks.float64("the classifier's bias", bias, num_classes)
+    gate = checks.float64("a gate", gate, num_classes, num_filters)
+    checks.class_labels(labels, num_classes)
     return Classifier(features, labels, kernel, bias, gate)
 
 
@@ -62,17 +57,21 @@ def correct(labels: np.ndarray, *logits: np.ndarray) -> np.ndarray:
       labels: i[N].
       *logits: of each network, or its probabilities, f32[N, C].
 
-    Raises ValueError where the shapes do not match.
+    Raises ValueError where the shapes do not match, there is no network, or a number is not finite.
     """
-    for each in logits:
-        if each.ndim != 2 or each.shape[:1] != labels.shape:
-            raise ValueError(f"logits must be f32[N, C] for labels i[N={len(labels)}], got {each.shape}")
-    return np.flatnonzero(np.all([each.argmax(axis=1) == labels for each in logits], axis=0))
+    checks.class_labels(labels, None, "N")
+    if not logits:
+        raise ValueError("the logits of at least 1 network are needed, got none")
+    shaped = [checks.float64("logits", each, len(labels), "C") for each in logits]
+    return np.flatnonzero(np.all([each.argmax(axis=1) == labels for each in shaped], axis=0))
 
 
 def as_pytree(probabilities: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
     """Returns a network that a compiled program takes as an argument, so that it serves others of its kind too.
 
-    A pytree, such as ``Run.probabilities``, is that already; of another function the program is for it alone.
+    A pytree, such as ``Run.probabilities``, is that already; of another function the program is for it alone. Raises
+    ValueError where it is no function.
     """
+    if not callable(probabilities):
+        raise ValueError(f"a function from images to probabilities is needed, got {checks.described(probabilities)}")
     return Partial(probabilities) if jax.tree_util.all_leaves([probabilities]) else probabilities

@@ -45,16 +45,16 @@ def cluster(
       seed: of the starts.
 
     Raises ValueError where shapes do not match, a label is no class, a feature or an entry of the gate is not finite,
-    or there are fewer images than classes.
+    there are fewer images than classes, or ``repeats`` or ``seed`` is out of its range.
     """
-    gate = np.asarray(gate, np.float64)
-    features, labels = checked(features, labels, len(gate))
-    if gate.shape[1:] != features.shape[1:] or not 2 <= len(gate) <= len(features):
-        raise ValueError(
-            f"the gate must be f32[C, {features.shape[1]}] with C in [2, N={len(features)}], got {list(gate.shape)}"
-        )
-    checks.finite("a gate", gate)
+    features, labels = checked(features, labels)
+    gate = checks.float64("a gate", gate, "C", features.shape[1])
     num_classes = len(gate)
+    if not 2 <= num_classes <= len(features):
+        raise ValueError(f"the gate must have from 2 to N={len(features)} classes, got {num_classes}")
+    checks.class_labels(labels, num_classes)
+    checks.whole("repeats", repeats, 1)
+    checks.whole("seed", seed, 0, 2**32 - 1)
     with threadpool_limits(1):  # several gain little, and where a core is busy they wait for one another in a spin
         found = KMeans(num_classes, n_init=repeats, random_state=seed).fit(features)
     shared = confusion_matrix(labels, found.labels_, labels=np.arange(num_classes))
@@ -71,6 +71,10 @@ def cluster(
 
 
 def unit_rows(matrix: np.ndarray) -> np.ndarray:
-    """Returns f[N, K] with each row divided by its length; a row of zeros stays."""
+    """Returns f[N, K] with each row divided by its length; a row of zeros stays.
+
+    Raises ValueError where it is no matrix, or a number is not finite.
+    """
+    checks.array("a matrix", matrix, np.floating, "N", "K")
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
     return matrix / np.where(norms > 0, norms, 1)

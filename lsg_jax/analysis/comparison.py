@@ -7,6 +7,8 @@ import numpy as np
 from scipy.special import stdtrit
 from scipy.stats import binomtest
 
+from lsg_jax import checks
+
 
 class Interval(NamedTuple):
     """A mean and the ends of its confidence interval, which are NaN where there is one value alone."""
@@ -29,11 +31,7 @@ def interval(values: np.ndarray) -> Interval:
     Of differences between networks and their controls, of the same seeds or on the same images, it tells whether there
     is any: 0 lies outside. Raises ValueError where there is no value or one is not finite.
     """
-    values = np.asarray(values, np.float64)
-    if values.ndim != 1 or not len(values):
-        raise ValueError(f"an interval needs numbers f[S], got shape {list(values.shape)}")
-    if len(strange := values[~np.isfinite(values)]):
-        raise ValueError(f"an interval needs finite numbers, got {strange[0]} among {len(values)}")
+    values = checks.float64("an interval's values", values, "S")
     mean, count = float(values.mean()), len(values)
     if count == 1:
         return Interval(mean, float("nan"), float("nan"))
@@ -43,9 +41,8 @@ def interval(values: np.ndarray) -> Interval:
 
 def share_interval(values: np.ndarray) -> Interval:
     """Returns the share that is true of bool[N] and its 95 % Wilson interval. Raises ValueError where N is 0."""
-    values = np.asarray(values, bool)
-    if values.ndim != 1 or not len(values):
-        raise ValueError(f"a share needs bool[N] with N > 0, got shape {values.shape}")
+    values = np.asarray(values)
+    checks.array("a share's values", values, np.bool_, "N")
     found = binomtest(int(values.sum()), len(values)).proportion_ci(0.95, method="wilson")
     return Interval(float(values.mean()), float(found.low), float(found.high))
 
@@ -54,12 +51,12 @@ def paired_interval(ours: np.ndarray, other: np.ndarray) -> Interval:
     """Returns the share of ``ours`` less that of ``other``, both bool[N] of the same N images, and its 95 % interval.
 
     Newcombe's (1998, method 10), from the Wilson intervals of both shares and their correlation: it fits few images and
-    shares near 0 or 1 too, of which Student's says too much. Raises ValueError where there are no images.
+    shares near 0 or 1 too, of which Student's says too much. Raises ValueError where there are no images, or others.
     """
-    ours, other = np.asarray(ours, bool), np.asarray(other, bool)
+    ours, other = np.asarray(ours), np.asarray(other)
+    checks.array("ours", ours, np.bool_, "N")
+    checks.array("the other", other, np.bool_, len(ours))
     count = len(ours)
-    if not count or ours.shape != (count,) or other.shape != (count,):
-        raise ValueError(f"an interval needs bool[N] of the same images, got shapes {ours.shape} and {other.shape}")
     (first, low, high), (second, other_low, other_high) = map(share_interval, (ours, other))
     both, neither = np.sum(ours & other), np.sum(~ours & ~other)
     excess = float(both * neither - np.sum(ours & ~other) * np.sum(~ours & other))
@@ -80,9 +77,14 @@ def linearized_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarr
     """Returns f64[N] whose mean is mean(``numerator``) / mean(``denominator``), and whose spread is that of the ratio.
 
     The delta method: r + (numerator - r denominator) / mean(denominator), so that ``interval`` fits a ratio of means of
-    f[N] too, or the difference between two of the same examples.
+    f[N] too, or the difference between two of the same examples. Raises ValueError where they are not as many, a number
+    is not finite, or the denominator's mean is 0.
     """
+    checks.array("the numerator", numerator, np.floating, "N")
+    checks.array("the denominator", denominator, np.floating, len(numerator))
     mean = np.mean(denominator, dtype=np.float64)
+    if mean == 0:
+        raise ValueError("the denominator's mean must not be 0, got 0")
     ratio = np.mean(numerator, dtype=np.float64) / mean
     return np.asarray(ratio + (numerator - ratio * denominator) / mean, np.float64)
 
@@ -91,10 +93,16 @@ def compare(arm: Mapping[int, Mapping[str, float]], control: Mapping[int, Mappin
     """Returns each measure of an arm of training against its control; both hold the measures by name, by seed.
 
     The control may have more seeds than the arm; those are left out of the difference.
-    Raises ValueError where it lacks one of the arm's.
+    Raises ValueError where it lacks a seed or a measure of the arm's, or a number is not finite.
     """
+    for kind, runs in (("arm", arm), ("control", control)):
+        checks.instance(f"the {kind}", runs, Mapping)
     if missing := sorted(set(arm) - set(control)):
         raise ValueError(f"the control has no seed {missing[0]}, which the arm has")
-    ours = {name: np.array([values[name] for values in arm.values()]) for name in next(iter(arm.values()), {})}
+    names = next(iter(arm.values()), {})
+    for kind, runs in (("arm", arm), ("control", control)):
+        if lacking := [(seed, name) for seed in arm for name in names if name not in runs[seed]]:
+            raise ValueError(f"seed {lacking[0][0]} of the {kind} has no {lacking[0][1]!r}, which others have")
+    ours = {name: np.array([values[name] for values in arm.values()]) for name in names}
     theirs = {name: np.array([control[seed][name] for seed in arm]) for name in ours}
     return {name: Compared(interval(ours[name]), interval(ours[name] - theirs[name])) for name in ours}

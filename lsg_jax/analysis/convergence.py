@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lsg_jax import checks
+
 
 class Convergence(NamedTuple):
     """Of one curve; epochs count from 1.
@@ -24,11 +26,10 @@ class Convergence(NamedTuple):
 def convergence(accuracy: np.ndarray, level: float) -> Convergence:
     """Measures a curve f[E], E >= 1, of the accuracy after each epoch, against a level in the same units.
 
-    Raises ValueError where it is no curve, or a number of it is not finite.
+    Raises ValueError where it is no curve, or a number of it or the level is not finite.
     """
-    accuracy = np.asarray(accuracy, np.float64)
-    if accuracy.ndim != 1 or not len(accuracy) or not np.isfinite(accuracy).all():
-        raise ValueError(f"a curve is an array of one finite number an epoch, got {accuracy.tolist()}")
+    accuracy = checks.float64("a curve of accuracy", accuracy, "E")
+    checks.number("the level", level)
     above = np.flatnonzero(accuracy >= level)
     below = np.flatnonzero(accuracy < level)
     kept = int(below[-1]) + 2 if len(below) else 1

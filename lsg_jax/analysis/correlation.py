@@ -39,10 +39,7 @@ def owners(gate: np.ndarray) -> np.ndarray:
     belongs to no single one. ``gates.tighten`` before it makes that of every filter with other entries above a
     threshold too. Raises ValueError where it is no matrix, or an entry is not finite.
     """
-    gate = np.asarray(gate)
-    if gate.ndim != 2 or not gate.size:
-        raise ValueError(f"a gate must be f32[C, K], got shape {list(gate.shape)}")
-    checks.finite("a gate", gate)
+    gate = checks.float64("a gate", gate, "C", "K")
     largest = gate == gate.max(axis=0)
     return np.where(largest.sum(axis=0) == 1, largest.argmax(axis=0), len(gate))
 
@@ -62,13 +59,12 @@ def pairs(gate: np.ndarray) -> Pairs:
 
 
 def ratio_above(correlation: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Returns the share of the elements of f[K, K] greater than each of f[T] thresholds, f64[T] (Figure 7 e).
+    """Returns the share of the elements of f[..., K] greater than each of f[T] thresholds, f64[T] (Figure 7 e).
 
     All K^2 elements count, as in the paper ("ratio of elements in the correlation matrix"): the diagonal too, which
-    adds up to 1 / K below the threshold 1, and each pair of filters twice. Raises ValueError where the matrix
-    has no elements.
+    adds up to 1 / K below the threshold 1, and each pair of filters twice. Raises ValueError where there are none,
+    or a number is not finite.
     """
-    elements = np.sort(np.asarray(correlation), axis=None)
-    if not elements.size:
-        raise ValueError("the correlation matrix has no elements")
+    elements = np.sort(checks.float64("correlations", correlation, ..., "K"), axis=None)
+    thresholds = checks.float64("thresholds", thresholds, "T")
     return 1 - np.searchsorted(elements, thresholds, side="right") / elements.size

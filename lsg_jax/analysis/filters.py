@@ -15,11 +15,10 @@ def top_images(features: np.ndarray, count: int) -> np.ndarray:
       features: pooled features, f32[N, K].
       count: at least 1.
 
-    Raises ValueError on features of another shape, no image, or a ``count`` out of range.
+    Raises ValueError on features of another shape, no image, a feature that is not finite, or a ``count`` out of range.
     """
-    features = np.asarray(features)
-    if features.ndim != 2 or not len(features) or count < 1:
-        raise ValueError(f"features must be f32[N, K] with N > 0 and count at least 1, got {features.shape}, {count}")
+    features = checks.float64("features", features, "N", "K")
+    checks.whole("count", count, 1)
     return np.argsort(-features, axis=0, kind="stable")[:count].T
 
 
@@ -27,13 +26,11 @@ def spotlight(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Returns images uint8[N, H, W, channels], each left bright where a filter's feature map f[N, H', W'] is high.
 
     Maps are enlarged bilinearly and divided by the largest value of them all; where they are 0 a fifth of the light is
-    left. Raises ValueError where the shapes do not match.
+    left. Raises ValueError where shapes or types do not match, or a number is not finite.
     """
-    images, maps = np.asarray(images), np.asarray(maps, np.float32)
-    if images.ndim != 4 or maps.ndim != 3 or len(images) != len(maps):
-        raise ValueError(
-            f"images must be uint8[N, H, W, channels] and maps f[N, H', W'], got {images.shape}, {maps.shape}"
-        )
+    images = np.asarray(images)
+    checks.array("images", images, jnp.uint8, "N", "H", "W", "channels")
+    maps = checks.float64("maps", maps, len(images), "H'", "W'").astype(np.float32)
     enlarged = np.asarray(jax.image.resize(maps, (len(maps), *images.shape[1:3]), "bilinear"))
     light = 0.2 + 0.8 * np.clip(enlarged / (maps.max() or 1), 0, 1)
     return np.round(images * light[..., None]).astype(np.uint8)
@@ -53,12 +50,9 @@ def evidence(features: np.ndarray, kernel: np.ndarray, gate: np.ndarray, thresho
 
     Raises ValueError where shapes do not match, a number is not finite, or ``threshold`` is out of range.
     """
-    features, kernel, gate = (np.asarray(each, np.float64) for each in (features, kernel, gate))
-    if features.ndim != 1 or kernel.shape != (features.size, len(gate)) or gate.shape != kernel.T.shape:
-        shapes = ", ".join(str(list(each.shape)) for each in (features, kernel, gate))
-        raise ValueError(f"features, kernel and gate must be f32[K], f32[K, C] and f32[C, K], got {shapes}")
-    checks.finite("features", features)
-    checks.finite("the classifier's kernel", kernel)
+    features = checks.float64("features", features, "K")
+    kernel = checks.float64("the classifier's kernel", kernel, len(features), "C")
+    gate = checks.float64("a gate", gate, *kernel.T.shape)
     alone = np.asarray(gates.ownership(jnp.asarray(gate), threshold).alone)
     owners = np.concatenate([alone, ~alone.any(axis=0, keepdims=True)])
     return (owners * features) @ kernel
@@ -78,13 +72,9 @@ def logit_shares(features: np.ndarray, labels: np.ndarray, kernel: np.ndarray) -
 
     Raises ValueError where the shapes do not match, a label is no class, or a number is not finite.
     """
-    kernel = np.asarray(kernel, np.float64)
-    features, labels = checked(features, labels, kernel.shape[-1])
-    if kernel.shape[:-1] != features.shape[1:]:
-        raise ValueError(
-            f"kernel must be f32[K, C] for features f32[N, K={features.shape[1]}], got {list(kernel.shape)}"
-        )
-    checks.finite("the classifier's kernel", kernel)
+    features, labels = checked(features, labels)
+    kernel = checks.float64("the classifier's kernel", kernel, features.shape[1], "C")
+    checks.class_labels(labels, kernel.shape[1])
     of_class = labels == np.arange(kernel.shape[1])[:, None]
     contributions = group_means(features, of_class).T * kernel
     total = np.abs(contributions).sum(axis=0)

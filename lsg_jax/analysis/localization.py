@@ -46,21 +46,23 @@ def class_activation_maps(
       classes: i[N], the class each image is explained for.
       size: (H, W) of the images; maps are enlarged to it bilinearly.
 
-    Raises ValueError where the shapes do not match, or a class can be seen to be none.
+    Raises ValueError where shapes or types do not match, a class can be seen to be none, or a number not to be finite.
     """
-    if feature_maps.ndim != 4 or feature_maps.shape[3:] != kernel.shape[:1] or classes.shape != feature_maps.shape[:1]:
-        raise ValueError(
-            "feature_maps must be f32[N, H', W', K], kernel f32[K, C] and classes i[N], "
-            f"got {feature_maps.shape}, {kernel.shape} and {classes.shape}"
-        )
-    checks.class_labels(classes, kernel.shape[1])
+    checks.array("feature maps", feature_maps, jnp.floating, "N", "H'", "W'", "K")
+    checks.array("the classifier's kernel", kernel, jnp.floating, feature_maps.shape[3], "C")
+    checks.class_labels(classes, kernel.shape[1], len(feature_maps), name="classes")
+    checks.class_labels(np.asarray(size), None, 2, name="size")
     maps = jnp.einsum("nhwk,kn->nhw", feature_maps, kernel[:, classes], precision=lax.Precision.HIGHEST)
     return jax.image.resize(maps, (len(maps), *size), "bilinear")
 
 
 def for_display(maps: np.ndarray) -> np.ndarray:
-    """Returns maps f[N, H, W] shifted and scaled so that each runs from 0 to 1; a constant map becomes 0."""
+    """Returns maps f[N, H, W] shifted and scaled so that each runs from 0 to 1; a constant map becomes 0.
+
+    Raises ValueError on what is no maps, or not finite.
+    """
     maps = np.asarray(maps)
+    checks.array("maps", maps, jnp.floating, "N", "H", "W")
     low, high = (bound(maps, axis=(1, 2), keepdims=True) for bound in (np.min, np.max))
     return (maps - low) / np.where(high > low, high - low, 1)
 
@@ -68,11 +70,12 @@ def for_display(maps: np.ndarray) -> np.ndarray:
 def mass_area(maps: np.ndarray, mass: float = 0.9) -> np.ndarray:
     """Returns the least share of pixels that holds ``mass`` of each map's positive part, f64[N] for maps f[N, H, W].
 
-    It is NaN for a map with no positive value. Raises ValueError where ``mass`` is not in (0, 1].
+    It is NaN for a map with no positive value. Raises ValueError on what is no maps, or not finite, and where ``mass``
+    is not in (0, 1].
     """
-    if not 0 < mass <= 1:
-        raise ValueError(f"mass must lie in (0, 1], got {mass}")
-    positive = np.maximum(np.asarray(maps, np.float64), 0).reshape(len(maps), -1)
+    if not (checks.is_number(mass) and 0 < mass <= 1):
+        raise ValueError(f"mass must be a number in (0, 1], got {mass!r}")
+    positive = np.maximum(checks.float64("maps", maps, "N", "H", "W"), 0).reshape(len(maps), -1)
     held = np.cumsum(-np.sort(-positive, axis=1), axis=1)
     total = held[:, -1:]
     pixels = 1 + np.sum(held < mass * total, axis=1)
@@ -106,24 +109,20 @@ def deletion_insertion(
       batch_size: images evaluated at once.
 
     Raises:
-      ValueError: on shapes that do not match, a class that is none, or a number of steps out of range.
+      ValueError: on shapes or types that do not match, what is not finite, a class that is none, or a number of steps
+        or images out of range.
     """
-    images, maps, classes = np.asarray(images), np.asarray(maps), np.asarray(classes)
-    matching = maps.shape == images.shape[:3] and classes.shape == images.shape[:1]
-    if images.dtype != np.uint8 or not matching or not len(images):
-        raise ValueError(
-            "images must be uint8[N, H, W, channels] with N > 0, maps f32[N, H, W] and classes i[N], "
-            f"got {images.dtype}{images.shape}, {maps.shape} and {classes.shape}"
-        )
-    size = maps[0].size
-    if not 1 <= steps <= size or len(fill) != images.shape[3]:
-        raise ValueError(
-            f"steps must lie in [1, {size}] and fill have {images.shape[3]} values, got {steps} and {fill}"
-        )
-    scaled = jax.ShapeDtypeStruct(images.shape, np.float32)
-    checks.class_labels(classes, jax.eval_shape(probabilities, scaled).shape[1])
-    counts = np.round(np.linspace(0, size, steps + 1)).astype(np.int32)
     network = as_pytree(probabilities)
+    images, maps, classes = np.asarray(images), np.asarray(maps), np.asarray(classes)
+    checks.array("images", images, jnp.uint8, "N", "H", "W", "channels")
+    checks.array("maps", maps, jnp.floating, *images.shape[:3])
+    checks.float64("fill", fill, images.shape[3])
+    size = maps[0].size
+    checks.whole("steps", steps, 1, size)
+    checks.whole("batch_size", batch_size, 1)
+    scaled = jax.ShapeDtypeStruct(images.shape, np.float32)
+    checks.class_labels(classes, jax.eval_shape(probabilities, scaled).shape[1], len(images), name="classes")
+    counts = np.round(np.linspace(0, size, steps + 1)).astype(np.int32)
     curves = [
         np.asarray(_curves(network, *(a[start : start + batch_size] for a in (images, maps, classes)), counts, fill))
         for start in range(0, len(images), batch_size)
@@ -145,14 +144,13 @@ def median_examples(labels: np.ndarray, *probabilities: np.ndarray) -> np.ndarra
       labels: i[N].
       *probabilities: of each network, f32[N, C].
 
-    Raises ValueError where the shapes do not match or a label is no class.
+    Raises ValueError where the shapes do not match, there is no network, a label is no class, or a number is not
+    finite.
     """
+    agreed = correct(labels, *probabilities)
     stacked = np.stack(probabilities).astype(np.float64)
-    if stacked.ndim != 3 or labels.shape != stacked.shape[1:2]:
-        raise ValueError(f"labels must be i[N] and probabilities f32[N, C], got {labels.shape} and {stacked.shape[1:]}")
     checks.class_labels(labels, stacked.shape[2])
     confidence = stacked[:, np.arange(len(labels)), labels].mean(axis=0)
-    agreed = correct(labels, *probabilities)
     chosen = []
     for each in range(stacked.shape[2]):
         members = agreed[labels[agreed] == each]

@@ -47,15 +47,13 @@ def related_filters(gate: np.ndarray, classes: Sequence[int], threshold: float) 
       classes: one class or more, each in [0, C).
       threshold: in [0, 1).
 
-    Raises ValueError where a class or ``threshold`` is out of its range, no class is named, or an entry of the gate is
-    not finite.
+    Raises ValueError where the gate is no matrix, an entry of it is not finite, a class or ``threshold`` is out of its
+    range, or no class is named.
     """
-    gate, chosen = np.asarray(gate, np.float32), np.asarray(classes, np.int64)
-    if not 0 <= threshold < 1:
-        raise ValueError(f"the threshold must lie in [0, 1), got {threshold}")
-    if not chosen.size or chosen.min() < 0 or chosen.max() >= len(gate):
-        raise ValueError(f"classes must be one or more of 0 to {len(gate) - 1}, got {list(classes)}")
-    checks.finite("a gate", gate)
+    gate, chosen = checks.float64("a gate", gate, "C", "K").astype(np.float32), np.asarray(classes)
+    if not (checks.is_number(threshold) and 0 <= threshold < 1):
+        raise ValueError(f"the threshold must be a number in [0, 1), got {threshold!r}")
+    checks.class_labels(chosen, len(gate), "one or more", name="classes")
     return np.any(gate[chosen] > threshold, axis=0)
 
 

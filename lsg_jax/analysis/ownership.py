@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from lsg_jax import gates
+from lsg_jax import checks, gates
 
 
 class OwnershipStatistics(NamedTuple):
@@ -41,11 +41,10 @@ def ownership_statistics(stack: np.ndarray, thresholds: Sequence[float]) -> Owne
     Raises ValueError on fewer than 2 gates, no threshold, one out of range, or an entry that is not finite.
     """
     stack = np.asarray(stack)
-    if stack.ndim != 3 or len(stack) < 2 or not len(thresholds):
-        raise ValueError(
-            "at least 2 gates f32[M, C, K] and 1 threshold are needed, "
-            f"got shape {list(stack.shape)} and {len(thresholds)} thresholds"
-        )
+    checks.array("a stack of gates", stack, jnp.floating, "M", "C", "K")
+    if len(stack) < 2:
+        raise ValueError(f"at least 2 gates are needed, got {len(stack)}")
+    checks.float64("thresholds", thresholds, "T")
     owned = [gates.ownership(jnp.asarray(stack), threshold) for threshold in thresholds]
     monopolised = np.array([each.monopolised for each in owned], np.int64)
     shared = np.array([each.shared for each in owned], np.int64)

@@ -69,18 +69,13 @@ def similarities(features: np.ndarray, labels: np.ndarray, predicted: np.ndarray
       predicted: the classes that the network gives, i[N].
       gate: G, f32[C, K].
 
-    Raises ValueError where shapes do not match, a label is no class, or a feature or an entry of the gate is not
-    finite.
+    Raises ValueError where shapes do not match, a label or a prediction is no class, or a feature or an entry of the
+    gate is not finite.
     """
-    gate = np.asarray(gate, np.float64)
-    features, labels = checked(features, labels, len(gate))
-    predicted = np.asarray(predicted)
-    if gate.shape[1:] != features.shape[1:] or predicted.shape != labels.shape:
-        raise ValueError(
-            f"the gate must be f32[C, {features.shape[1]}] and predicted i[{len(labels)}], "
-            f"got {list(gate.shape)} and {list(predicted.shape)}"
-        )
-    checks.finite("a gate", gate)
+    features, labels = checked(features, labels)
+    gate, predicted = checks.float64("a gate", gate, "C", features.shape[1]), np.asarray(predicted)
+    checks.class_labels(labels, len(gate))
+    checks.class_labels(predicted, len(gate), len(labels), name="predicted classes")
     members = labels == np.arange(len(gate))[:, None]
     correct = predicted == labels
     return Similarities(
@@ -94,12 +89,14 @@ def similarities(features: np.ndarray, labels: np.ndarray, predicted: np.ndarray
 def dominance(similarity: Similarity) -> Dominance:
     """Tells how far a similarity matrix is diagonal.
 
-    Raises ValueError where an entry is negative, as after a ReLU none is.
+    Raises ValueError where it is none, or an entry is not finite or negative, as after a ReLU none is.
     """
-    matrix = np.asarray(similarity.matrix)
+    checks.instance("what is measured", similarity, Similarity)
+    matrix = checks.float64("similarities", similarity.matrix, "C", "C")
+    images = checks.float64("numbers of images", similarity.images, len(matrix))
     if matrix.min() < 0:
         raise ValueError(f"similarities must be at least 0, got {matrix.min()}")
-    present = similarity.images > 0
+    present = images > 0
     if not present.any():
         return Dominance(math.nan, math.nan)
     own, sums = matrix.diagonal()[present], matrix.sum(axis=1)[present]
@@ -112,12 +109,10 @@ def confused_pairs(labels: np.ndarray, predicted: np.ndarray, num_classes: int) 
 
     Raises ValueError where they are not as many, or one is no class.
     """
+    checks.whole("num_classes", num_classes, 1)
     labels, predicted = np.asarray(labels), np.asarray(predicted)
-    if labels.shape != predicted.shape or not np.isin(np.append(labels, predicted), np.arange(num_classes)).all():
-        raise ValueError(
-            f"labels and predicted must be i[N] with values in [0, {num_classes - 1}], got shapes {list(labels.shape)} "
-            f"and {list(predicted.shape)} and values {np.union1d(labels, predicted).tolist()}"
-        )
+    checks.class_labels(labels, num_classes, "N")
+    checks.class_labels(predicted, num_classes, len(labels), name="predicted classes")
     counts = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(counts, (labels, predicted), 1)
     first, second = np.triu_indices(num_classes, k=1)

@@ -1,6 +1,6 @@
 """Data sets as uint8 arrays, and augmentation as pure functions on the device."""
 
 from lsg_jax.data.augment import augment, normalize
-from lsg_jax.data.datasets import DATASETS, Dataset, Split, load
+from lsg_jax.data.datasets import DATASETS, Dataset, Split, checked, load
 
-__all__ = ["DATASETS", "Dataset", "Split", "augment", "load", "normalize"]
+__all__ = ["DATASETS", "Dataset", "Split", "augment", "checked", "load", "normalize"]

@@ -3,17 +3,16 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lsg_jax import checks
-from lsg_jax.data import cifar10
-from lsg_jax.data.statistics import channel_statistics
+from lsg_jax.data import cifar10, statistics
 
 
 class Split(NamedTuple):
-    """uint8[N, H, W, channels] images and int32[N] labels."""
+    """uint8[N, H, W, channels] images and their labels, int32[N] or other whole numbers."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -43,6 +42,26 @@ class Dataset(NamedTuple):
         return digest.hexdigest()[:16]
 
 
+def checked(dataset: Dataset) -> Dataset:
+    """Returns a data set that can be trained and measured on, its ``mean`` and ``std`` in Python's floats.
+
+    Raises ValueError where it has no images in a split, other images or labels than a ``Split`` should, images of
+    another size to test than to train on, a label that is no class, or a constant that fits no image.
+    """
+    checks.instance("the data set", dataset, Dataset)
+    checks.names("class_names", dataset.class_names)
+    size: tuple[Any, ...] = ("H", "W", "channels")
+    for name, split in (("training", dataset.train), ("test", dataset.test)):
+        checks.instance(f"the {name} split", split, Split)
+        checks.array(f"{name} images", split.images, np.uint8, "N", *size)
+        checks.class_labels(split.labels, len(dataset.class_names), len(split.images), name=f"{name} labels")
+        size = split.images.shape[1:]
+    checks.whole("padding", dataset.padding, 0)
+    checks.instance("flip", dataset.flip, bool)
+    mean, std = statistics.checked(dataset.mean, dataset.std, size[-1])
+    return dataset._replace(mean=mean, std=std)
+
+
 def load(name: str, data_dir: Path | None = None, train_examples: int | None = None, holdout: int = 0) -> Dataset:
     """Returns the named data set.
 
@@ -56,8 +75,7 @@ def load(name: str, data_dir: Path | None = None, train_examples: int | None = N
       ValueError: on an unknown name, or sizes that the data set does not have.
       OSError: where the data cannot be read.
     """
-    if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; choose one of: {', '.join(sorted(DATASETS))}")
+    checks.known("data set", name, sorted(DATASETS))
     dataset = DATASETS[name](data_dir)
     train, test = dataset.train, dataset.test
     if not (checks.is_whole(holdout) and 0 <= holdout < len(train.labels)):
@@ -92,13 +110,14 @@ def _digits(data_dir: Path | None) -> Dataset:
     order = np.random.default_rng(0).permutation(len(labels))
     images, labels = images[order], labels[order].astype(np.int32)
     train, test = Split(images[360:], labels[360:]), Split(images[:360], labels[:360])
-    return _dataset(train, test, tuple("0123456789"), channel_statistics(train.images), padding=2, flip=False)
+    constants = statistics.channel_statistics(train.images)
+    return _dataset(train, test, tuple("0123456789"), constants, padding=2, flip=False)
 
 
 def _dataset(
-    train: Split, test: Split, class_names: tuple[str, ...], statistics: np.ndarray, padding: int, flip: bool
+    train: Split, test: Split, class_names: tuple[str, ...], constants: np.ndarray, padding: int, flip: bool
 ) -> Dataset:
-    mean, std = statistics.tolist()
+    mean, std = constants.tolist()
     return Dataset(train, test, class_names, tuple(mean), tuple(std), padding, flip)
 
 

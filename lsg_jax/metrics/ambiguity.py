@@ -19,7 +19,6 @@ import optax
 from jax import lax
 
 from lsg_jax import checks, gates, losses
-from lsg_jax.metrics.examples import checked
 
 _BISECTIONS = 40
 
@@ -63,20 +62,17 @@ def _checked(solve: Callable[..., Phi]) -> Callable[..., Phi]:
     def check(
         features: jax.Array, labels: jax.Array, kernel: jax.Array, bias: jax.Array, *others: Any, **options: Any
     ) -> Phi:
-        shapes = features.shape[1:], features.shape[:1], kernel.shape[1:]
-        match = features.ndim == kernel.ndim == 2 and shapes == (kernel.shape[:1], labels.shape, bias.shape)
-        if not match or not len(features) or not jnp.issubdtype(labels.dtype, jnp.integer):
-            raise ValueError(
-                "features must be f32[N, K] with N > 0, labels i[N], kernel f32[K, C] and bias f32[C], got "
-                + ", ".join(f"{each.dtype}{list(each.shape)}" for each in (features, labels, kernel, bias))
-            )
-        if not isinstance(features, jax.core.Tracer):
-            checked(np.asarray(features), np.asarray(labels), len(bias))
-        checks.finite("the classifier's kernel", kernel)
-        checks.finite("the classifier's bias", bias)
+        checks.array("features", features, jnp.floating, "N", "K")
+        checks.array("the classifier's kernel", kernel, jnp.floating, features.shape[1], "C")
+        num_filters, num_classes = kernel.shape
+        checks.array("the classifier's bias", bias, jnp.floating, num_classes)
+        checks.class_labels(labels, num_classes, len(features))
         if options.get("gate") is not None:
-            checks.finite("a gate", options["gate"])
-        least, most = len(kernel), len(kernel) * len(bias)
+            checks.array("a gate", options["gate"], jnp.floating, num_classes, num_filters)
+        for name in ("tolerance", "training_weight", "training_target", "learning_rate"):
+            if name in options:
+                checks.number(name, options[name], positive=name == "learning_rate")
+        least, most = num_filters, num_filters * num_classes
         for name, low, high, allowed in (
             ("sparsity_weight", 0, np.finfo(np.float32).max, "a finite number of at least 0"),
             ("sparsity_target", least, most, f"a number in [K, C K] = [{least}, {most}]"),
@@ -120,10 +116,9 @@ def phi(
       max_steps: stop after this many steps in any case; fewer were taken where the search converged.
 
     Raises ValueError where shapes or types do not match, a feature, a weight or an entry of ``gate`` is not finite, a
-    label is no class, or a or s is out of its range.
+    label is no class, or a, s or another number is out of its range.
     """
-    if gate is not None and gate.shape != kernel.shape[::-1]:
-        raise ValueError(f"the gate must be f32{list(kernel.shape[::-1])}, got {gate.dtype}{list(gate.shape)}")
+    checks.whole("max_steps", max_steps, 0)
 
     def cross_entropy(gate):
         return _cross_entropy(gate, features, labels, kernel, bias)
@@ -193,8 +188,11 @@ def phi_by_training(
       batch_size: examples a step.
       steps: how many.
 
-    Raises ValueError as ``phi`` does.
+    Raises ValueError as ``phi`` does, and on what is no key.
     """
+    checks.key(key)
+    checks.whole("batch_size", batch_size, 1)
+    checks.whole("steps", steps, 0)
     optimizer = optax.chain(optax.sgd(learning_rate), gates.projection())
 
     def cost(gate, chosen):

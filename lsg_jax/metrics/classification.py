@@ -10,7 +10,8 @@ from lsg_jax import checks
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns the share of examples whose largest logit is the label's, f32[], from f32[N, C] and i32[N].
 
-    Raises ValueError where shapes do not match, labels are not whole numbers, or one can be seen to be no class.
+    Raises ValueError where shapes or types do not match, there is no example, or a label can be seen to be no class or
+    a logit not to be finite.
     """
     checks.classified(logits, labels)
     return jnp.mean(jnp.argmax(logits, -1) == labels)
@@ -19,9 +20,10 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def sums(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
     """Returns the sums of correct predictions and of cross entropies (nats), each example times its weight f32[N].
 
-    Raises ValueError as ``accuracy`` does.
+    Raises ValueError as ``accuracy`` does, and on other weights.
     """
     checks.classified(logits, labels)
+    checks.array("weights", weights, jnp.floating, len(logits))
     entropy = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
     return {
         "correct": jnp.sum(weights * (jnp.argmax(logits, -1) == labels)),

@@ -18,10 +18,7 @@ def filter_correlation(kernel: np.ndarray) -> np.ndarray:
 
     Raises ValueError on another shape, or a weight that is not finite.
     """
-    kernel = np.asarray(kernel, np.float64)
-    if kernel.ndim != 4:
-        raise ValueError(f"a convolution's kernel must be f32[h, w, I, K], got shape {list(kernel.shape)}")
-    checks.finite("a convolution's kernel", kernel)
+    kernel = checks.float64("a convolution's kernel", kernel, "h", "w", "I", "K")
     weights = kernel.reshape(-1, kernel.shape[-1])
     norms = np.linalg.norm(weights, axis=0)
     units = weights / np.where(norms > 0, norms, 1)
@@ -45,18 +42,15 @@ def inter_class_correlation(
       labels: i[N].
       filters_per_class: m, in [1, K]; the paper's is 6 for ResNet-20 and 25 for AlexNet.
 
-    Raises ValueError where shapes do not match, m is out of range, or fewer than 2 classes have images.
+    Raises ValueError where shapes do not match, a number is not finite, m is out of range, or fewer than 2 classes have
+    images.
     """
     features, labels = checked(features, labels)
-    correlation = np.asarray(correlation, np.float64)
     num_filters, classes = features.shape[1], np.unique(labels)
-    if correlation.shape != (num_filters, num_filters) or len(classes) < 2:
-        raise ValueError(
-            f"a correlation f[{num_filters}, {num_filters}] and images of at least 2 classes are needed, "
-            f"got {list(correlation.shape)} and {len(classes)}"
-        )
-    if not 1 <= filters_per_class <= num_filters:
-        raise ValueError(f"filters_per_class must lie in [1, {num_filters}], got {filters_per_class}")
+    correlation = checks.float64("the correlation matrix", correlation, num_filters, num_filters)
+    if len(classes) < 2:
+        raise ValueError(f"images of at least 2 classes are needed, got {len(classes)}")
+    checks.whole("filters_per_class", filters_per_class, 1, num_filters)
     means = group_means(features, labels == classes[:, None])
     groups = np.argsort(-means, axis=1, kind="stable")[:, :filters_per_class]
     chosen = np.zeros_like(means)

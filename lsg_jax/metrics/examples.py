@@ -5,21 +5,15 @@ import numpy as np
 from lsg_jax import checks
 
 
-def checked(features: np.ndarray, labels: np.ndarray, num_classes: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def checked(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns features f[N, K] in float64, and labels i[N].
 
     Raises:
-      ValueError: where the shapes do not match, N is 0, a feature is not finite, or a label is not a whole number,
-        negative, or not below ``num_classes`` where that is given.
+      ValueError: where the shapes do not match, N or K is 0, a feature is not finite, or a label is negative or not a
+        whole number.
     """
-    features, labels = np.asarray(features, np.float64), np.asarray(labels)
-    if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
-        raise ValueError(
-            "features must be f32[N, K] and labels i[N] with N > 0, "
-            f"got {list(features.shape)} and {labels.dtype}{list(labels.shape)}"
-        )
-    checks.finite("features", features)
-    checks.class_labels(labels, num_classes)
+    features, labels = checks.float64("features", features, "N", "K"), np.asarray(labels)
+    checks.class_labels(labels, None, len(features))
     return features, labels
 
 

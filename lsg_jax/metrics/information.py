@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.special import digamma
 
+from lsg_jax import checks
 from lsg_jax.metrics.examples import checked
 
 
@@ -26,12 +27,14 @@ def mutual_information(features: np.ndarray, labels: np.ndarray, neighbors: int 
       float64[K, C].
 
     Raises:
-      ValueError: where shapes do not match, there are not two examples, a feature is not finite, or a label is not a
-        whole number of at least 0.
+      ValueError: where shapes do not match, there are not two examples, a feature is not finite, a label or ``seed`` is
+        not a whole number of at least 0, or ``neighbors`` of at least 1.
     """
     features, labels = checked(features, labels)
-    if len(labels) < 2 or neighbors < 1:
-        raise ValueError(f"at least 2 images and 1 neighbour are needed, got {len(labels)} and {neighbors}")
+    if len(labels) < 2:
+        raise ValueError(f"at least 2 images are needed, got {len(labels)}")
+    checks.whole("neighbors", neighbors, 1)
+    checks.whole("seed", seed, 0, 2**32 - 1)
     spread = features.std(axis=0)
     scaled = features / np.where(spread > 0, spread, 1)
     noise = np.random.RandomState(seed).standard_normal(scaled.shape)
@@ -49,7 +52,10 @@ def mutual_information(features: np.ndarray, labels: np.ndarray, neighbors: int 
 
 
 def mutual_information_score(features: np.ndarray, labels: np.ndarray, neighbors: int = 3) -> float:
-    """Returns the mean over filters of the largest mutual information over classes, nats (arguments as above)."""
+    """Returns the mean over filters of the largest mutual information over classes, nats.
+
+    Arguments and errors are those of ``mutual_information``.
+    """
     return float(mutual_information(features, labels, neighbors).max(axis=1).mean())
 
 

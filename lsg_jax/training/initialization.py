@@ -1,4 +1,4 @@
-"""What a training starts from: the labels checked, theta drawn or that of another run, and the gate."""
+"""What a training starts from: theta drawn or that of another run, and the gate."""
 
 import dataclasses
 from pathlib import Path
@@ -14,17 +14,6 @@ from lsg_jax.run import Run, load_run
 from lsg_jax.training import parallel
 from lsg_jax.training import state as states
 from lsg_jax.training.state import TrainState
-
-
-def check_labels(dataset: Dataset) -> None:
-    """Raises ValueError where a label is no class: indexing would take the nearest one that is."""
-    classes = len(dataset.class_names)
-    for name, labels in (("training", dataset.train.labels), ("test", dataset.test.labels)):
-        if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-            wrong = labels.min() if labels.min() < 0 else labels.max()
-            raise ValueError(
-                f"a {name} image has the label {wrong}; {classes} classes have the labels 0 to {classes - 1}"
-            )
 
 
 def open_origin(path: Path, config: Config, dataset: Dataset) -> Run:

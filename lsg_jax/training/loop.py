@@ -14,9 +14,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from lsg_jax import gates, models, schedule
+from lsg_jax import checks, files, gates, models, schedule
 from lsg_jax.config import Config
-from lsg_jax.data import Dataset
+from lsg_jax.data import Dataset, checked
 from lsg_jax.run import describe
 from lsg_jax.training import divergence, initialization, parallel, progress, saving, signals
 from lsg_jax.training.divergence import Diverged
@@ -63,14 +63,16 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
       folder: the run folder; made where it does not exist.
 
     Raises:
-      ValueError: if the configuration is not resolved, is of several seeds or does not fit the data or the devices, if
-        the folder holds a run of another configuration or of other data, is being trained already, or is not the same
-        folder for each process, or if ``config.init`` does not fit.
+      ValueError: if the data set is none to train on (``data.checked``), if the configuration is not resolved, is of
+        several seeds or does not fit the data or the devices, if the folder holds a run of another configuration or of
+        other data, is being trained already, or is not the same folder for each process, or if ``config.init`` does not
+        fit.
       Interrupted: after SIGINT or SIGTERM, once the state is saved.
       Diverged: if the loss, theta, batch statistics, G or a momentum is not finite.
       OSError: if something cannot be written, or ``config.init`` not be read.
     """
-    return _fit([config], dataset, [folder])[0]
+    checks.instance("the configuration", config, Config)
+    return _fit([config], dataset, [files.expanded(folder)])[0]
 
 
 def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> list[list[dict[str, Any]]]:
@@ -79,6 +81,9 @@ def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> lis
     Arguments, errors and folders are those of ``fit``, the configuration that of the first seed; returns a history a
     seed. A folder of other seeds is refused: ValueError.
     """
+    checks.instance("the configuration", config, Config)
+    dataclasses.replace(config, run=dataclasses.replace(config.run, seeds=seeds))  # refuses what is no number of seeds
+    folder = files.expanded(folder)
     numbers = range(config.seed, config.seed + seeds)
     configs = [dataclasses.replace(config, seed=number) for number in numbers]
     paths = [folder / f"seed{number}" for number in numbers]
@@ -93,7 +98,7 @@ def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> lis
 
 
 def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[list[dict[str, Any]]]:
-    config, mesh = configs[0], parallel.mesh(len(configs))
+    config, dataset, mesh = configs[0], checked(dataset), parallel.mesh(len(configs))
     _check(configs, dataset, paths, mesh)
     steps = len(dataset.train.labels) // config.optimizer.batch_size
     total_steps = config.optimizer.epochs * steps
@@ -132,7 +137,6 @@ def _check(configs: list[Config], dataset: Dataset, paths: list[Path], mesh: Mes
         raise ValueError(
             f"the configuration must be of one seed, got --seeds={config.run.seeds}; fit_seeds is told how many"
         )
-    initialization.check_labels(dataset)
     model = models.create(config.model, len(dataset.class_names))
     if config != config.resolve(len(dataset.train.labels), model.num_classes, model.num_filters):
         raise ValueError("the configuration is not resolved; call Config.resolve first")
