@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -109,6 +109,8 @@ class Checkpoints:
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(self._folder(step))) from error
         if jax.process_index() == 0:
             folder = self._folder(step)
+            for mark in folder.rglob("commit_success.txt"):
+                mark.write_text("")  # its being there counts; it says where the folder was written
             content = json.dumps(_digests(folder), indent=1) + "\n"
             files.publish(folder / _DIGESTS, lambda file: file.write_text(content))
 
@@ -164,7 +166,7 @@ class Checkpoints:
         return restored
 
     def _restore(self, step: int, **items: Any) -> dict[str, Any]:
-        self._verify(step)
+        self._verify(step, items)
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             return {name: restored[name] for name in items}
@@ -175,10 +177,10 @@ class Checkpoints:
         except Exception as error:  # another structure or version surfaces as any of a dozen types
             raise self._damaged(step, type(error).__name__) from error
 
-    def _verify(self, step: int) -> None:
+    def _verify(self, step: int, items: Iterable[str]) -> None:
         """Raises Damaged where a file is not as it was saved: given one, Orbax leaves failing readers behind.
 
-        Files that others put beside them do not count.
+        Files that others put beside them do not count, but each of the ``items`` must be among what was saved.
         """
         folder = self._folder(step)
         if not (folder / _DIGESTS).is_file():
@@ -189,6 +191,8 @@ class Checkpoints:
             saved = dict(json.loads((folder / _DIGESTS).read_text()))
         except (ValueError, TypeError) as error:
             raise self._damaged(step, f"{_DIGESTS} is not as it was saved") from error
+        if unnamed := sorted(set(items) - {name.partition("/")[0] for name in saved}):
+            raise self._damaged(step, f"{_DIGESTS} names no file of {unnamed[0]}")
         found = _digests(folder)
         if different := sorted(name for name in saved if saved[name] != found.get(name)):
             raise self._damaged(step, f"{different[0]} is not as it was saved")
@@ -231,8 +235,8 @@ def _is_list(value: Any, kind: Any) -> bool:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file of a checkpoint, but of marks, of which only their being there counts."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (_DIGESTS, "commit_success.txt"))
+    """Returns the SHA-256 of each file of a checkpoint."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != _DIGESTS)
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

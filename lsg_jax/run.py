@@ -181,8 +181,6 @@ def save_run(run: Run, path: str | Path) -> None:
         accuracy = run.history[-1]["test_accuracy"] if run.history else None
         checkpoints.save(len(run.history), variables, None, described, accuracy)
         checkpoints.close()
-        for marker in folder.rglob("commit_success.txt"):
-            marker.write_text("")  # its being there counts; it says where the folder was written
         (folder / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in run.history))
         folder.rename(path)

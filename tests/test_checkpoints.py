@@ -1,6 +1,7 @@
 """Which checkpoints are kept, and what becomes of those that are damaged, incomplete or of another format."""
 
 import contextlib
+import json
 import shutil
 from importlib.metadata import version
 
@@ -124,6 +125,38 @@ def test_a_checkpoint_without_digests_is_incomplete_and_what_others_put_there_do
     assert without_times(loop.fit(*tiny_run(), tmp_path / "cut")) == without_times(whole)
     assert "checkpoints/12 is incomplete" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "cut" / "damaged").iterdir()] == ["12-1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "unnamed"), [("", "run"), ("variables/ training/", "run"), ("run/ training/", "variables")]
+)
+def test_digests_that_leave_an_item_out_are_no_digests(whole_run, tmp_path, names, unnamed):
+    shutil.copytree(whole_run[0], tmp_path / "cut")
+    file = tmp_path / "cut" / "checkpoints" / "12" / "digests.json"
+    kept = {
+        name: digest for name, digest in json.loads(file.read_text()).items() if name.startswith(tuple(names.split()))
+    }
+    for digests in (kept, list(kept.items())):
+        file.write_text(json.dumps(digests))
+        with pytest.raises(checkpoint.Damaged, match=rf"12 is damaged .*\(digests.json names no file of {unnamed}\)"):
+            load_run(tmp_path / "cut")
+
+
+def test_marks_are_empty_and_checked_but_not_those_of_earlier_versions(whole_run, tmp_path):
+    shutil.copytree(whole_run[0], tmp_path / "cut")
+    step = tmp_path / "cut" / "checkpoints" / "12"
+    marks = sorted(step.rglob("commit_success.txt"))
+    assert {mark.read_text() for mark in marks} == {""}
+    for mark in marks:  # as an earlier version left them
+        mark.write_text(f"Checkpoint commit was successful to {mark.parent}")
+        with pytest.raises(
+            checkpoint.Damaged, match=rf"12 is damaged .*{mark.relative_to(step)} is not as it was saved"
+        ):
+            load_run(tmp_path / "cut")
+        digests = json.loads((step / "digests.json").read_text())
+        del digests[str(mark.relative_to(step))]
+        (step / "digests.json").write_text(json.dumps(digests))
+    assert load_run(tmp_path / "cut").history[-1]["epoch"] == 3
 
 
 def test_a_first_checkpoint_that_was_cut_short_is_no_obstacle(whole_run, tmp_path):

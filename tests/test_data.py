@@ -91,6 +91,22 @@ def test_cifar10_is_decoded_once_and_a_broken_cache_rebuilt(prepared, monkeypatc
     assert not list(cache.parent.glob("*.tmp"))
 
 
+def test_what_another_version_kept_is_left_alone(prepared, monkeypatch):
+    folder, _ = prepared
+    source = folder / "cifar10" / "3.0.2"
+    forget(source)
+    with monkeypatch.context() as patch:
+        patch.setattr(cifar10, "_FORMAT", 0)
+        data.load("cifar10", folder)
+    (theirs,) = source.glob("lsg_jax-*")
+    labels = np.load(theirs / "train_labels.npy")
+    np.save(theirs / "train_labels.npy", labels[::-1])  # of their own order, and as whole as ours
+    np.testing.assert_array_equal(data.load("cifar10", folder).train.labels, labels)
+    np.testing.assert_array_equal(np.load(theirs / "train_labels.npy"), labels[::-1])
+    assert len(list(source.glob("lsg_jax-*"))) == 2
+    shutil.rmtree(theirs)
+
+
 def test_a_cache_that_does_not_fit_on_the_disk_leaves_nothing(prepared, monkeypatch, tmp_path):
     folder, _ = prepared
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lsg_jax import data, load_run
+from lsg_jax.config import Config
+from lsg_jax.training import loop
 from lsg_jax.training.folder import check_folder
 
 FIXTURES = Path(__file__).parent / "fixtures"  # two epochs of ``tiny``, written by save_run as it was then
@@ -73,6 +76,26 @@ def test_a_run_of_an_earlier_version_opens_or_tells_which_one_it_needs():
         ValueError, match=r"/2 is of format 1, and this version reads formats 2 and 3; .* lsg-jax 0.1.0, as it was"
     ):
         load_run(FIXTURES / "format1")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("format1", "is of format 1, and this version reads formats 2 and 3"),
+        ("format2", "no checkpoint that can be read"),
+    ],
+)
+def test_a_run_of_an_earlier_version_is_not_trained_on_and_its_checkpoint_left_alone(name, reason, tmp_path):
+    shutil.copytree(FIXTURES / name, tmp_path / name)
+    config = Config.from_json(json.loads((tmp_path / name / "config.json").read_text())).resolve(320, 10, 4)
+    with pytest.raises(ValueError, match=reason):
+        loop.fit(config, data.load("digits", train_examples=320), tmp_path / name)
+    assert contents(tmp_path / name / "checkpoints") == contents(FIXTURES / name / "checkpoints")
+    assert not (tmp_path / name / "damaged").exists()
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)

@@ -15,6 +15,7 @@ from lsg_jax import cache, files
 from lsg_jax.data.statistics import channel_statistics
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_FORMAT = 1  # of the arrays that are kept; other versions' are left alone
 _ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _FORMS = {
     **{f"{split}_images": (np.dtype(np.uint8), (32, 32, 3)) for split in ("train", "test")},
@@ -102,8 +103,8 @@ def _decode(data_dir: Path, source: Path) -> dict[str, np.ndarray]:
 
 
 def _fingerprint(source: Path) -> str:
-    """Tells copies apart by the names and sizes of their records and by what TFDS says of them."""
-    digest = hashlib.sha256()
+    """Tells copies apart by the names and sizes of their records, what TFDS says of them, and what is kept of them."""
+    digest = hashlib.sha256(f"{_FORMAT}\n".encode())
     for path in sorted(source.iterdir()):
         if ".array_record" in path.name:
             digest.update(f"{path.name} {path.stat().st_size}\n".encode())

@@ -25,6 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 SEED, AXIS = "seed", "batch"
 REPLICATED, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
 _SECONDS_TO_JOIN = 120
+_SECONDS_OF_SILENCE = 30  # after which a process counts as dead: the others are to end within a minute
 
 
 def join(coordinator: str, processes: int | None, process: int | None) -> None:
@@ -49,6 +50,7 @@ def join(coordinator: str, processes: int | None, process: int | None) -> None:
             processes,
             process,
             initialization_timeout=_SECONDS_TO_JOIN,
+            heartbeat_timeout_seconds=_SECONDS_OF_SILENCE,
         )
     except Exception as error:  # whatever the transport raises
         if coordinator == "auto" and isinstance(error, ValueError):

@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -34,12 +35,6 @@ OPTIONS = ("--model=tiny", f"--epochs={EPOCHS}", "--train-examples=320", "--batc
 DIGESTS = "digests.json"  # the last of a checkpoint that is written
 WRITTEN = "checkpoints/*.orbax-checkpoint-tmp"  # a checkpoint that is not whole yet
 GRACE = 30.0  # seconds between a preemption's warning and its end
-# python -c LIMITED BYTES COMMAND...: runs the command, which can write no file beyond that size.
-LIMITED = """
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (int(sys.argv[1]),))
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 started: list[subprocess.Popen[str]] = []
@@ -59,13 +54,11 @@ class Whole(NamedTuple):
       folder: where it lies.
       began: how many seconds after its start it began to train.
       ended: when it had trained.
-      seconds: when it was over.
     """
 
     folder: Path
     began: float
     ended: float
-    seconds: float
 
 
 @functools.cache
@@ -87,17 +80,16 @@ def uninterrupted(folder: Path) -> Whole:
         times.append(time.monotonic() - start_time)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    return Whole(folder, *times, time.monotonic() - start_time)
+    return Whole(folder, *times)
 
 
 def start(
     folder: Path,
     *options: str,
-    before: tuple[str, ...] = (),
     env: dict[str, str] | None = None,
     stdout: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[str]:
-    command = [*before, sys.executable, "-m", "tests.faults.tiny", *OPTIONS, f"--output={folder}", *options]
+    command = [sys.executable, "-m", "tests.faults.tiny", *OPTIONS, f"--output={folder}", *options]
     return launch(command, stdout=stdout, stderr=subprocess.PIPE, env=env)
 
 
@@ -207,8 +199,13 @@ def untimed(line: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name not in ("seconds", "images_per_second")}
 
 
+def events(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("events.*"))
+
+
 def assert_as_if_nothing_had_been(folder: Path) -> None:
     run, expected = opened(folder), opened(whole().folder)
+    assert events(folder) >= events(whole().folder)
     assert lines(folder) == lines(whole().folder)
     assert lines(folder) == [untimed(line) for line in run.history]
     assert all(map(np.array_equal, arrays(run), arrays(expected))), "the parameters differ"
@@ -262,13 +259,11 @@ def damage(how: Callable[[np.random.Generator, Path], None], rng: np.random.Gene
         killed(rng, folder, after=0.3)
     *_, before, newest = complete(folder)
     aside = set(folder.glob("damaged/*"))  # those that were cut short
-    files = sorted(path for path in newest.rglob("*") if path.is_file() and path.stat().st_size)
+    files = sorted(path for path in newest.rglob("*") if path.is_file() and (how is remove or path.stat().st_size))
     file = files[rng.integers(len(files))]
     how(rng, file)
     out, said = finish(folder)
     assert_as_if_nothing_had_been(folder)
-    if file.name == "commit_success.txt":  # whose being there is all that counts
-        return file.name
     assert re.search(rf"warning: checkpoint \S+/{newest.name} is (damaged|incomplete)", said), (
         f"of {file} it was said: {said}"
     )
@@ -293,30 +288,32 @@ def remove(rng: np.random.Generator, file: Path) -> None:
 
 
 def no_large_files(rng: np.random.Generator, folder: Path) -> str:
-    """No file can grow beyond a random size, from a random epoch on: one line, and the checkpoints are intact."""
-    if rng.random() < 0.7:
-        killed(rng, folder)
-    sizes = [path.stat().st_size for path in whole().folder.rglob("*") if path.is_file()]
-    limit = int(rng.uniform(0, max(sizes)))
-    process = start(folder, before=(sys.executable, "-c", LIMITED, str(limit)))
-    return goes_on(folder) if refused(process, folder, "File too large") else "nothing: there was room"
+    """From the start, or right after a random metric line, no file can grow beyond a random size."""
+    sizes = [path.stat().st_size for path in whole().folder.rglob("*") if path.is_file() and path.suffix != ".png"]
+    trained, every, limit = rng.integers(EPOCHS), rng.choice((1, EPOCHS)), int(rng.uniform(0, max(sizes)))
+    process = start(folder, f"--checkpoint-every={every}")
+    while epochs(folder) < trained:
+        assert process.poll() is None, process.communicate()
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    error = refused(process, "File too large")
+    goes_on(folder)
+    return named(error, folder)
 
 
-def refused(process: subprocess.Popen[str], folder: Path, reason: str) -> bool:
-    """Awaits a command's end. Returns whether it failed, in one line that gives the reason; else nothing is lacking."""
+def refused(process: subprocess.Popen[str], reason: str) -> str:
+    """Awaits the end of a command that has to fail, and returns the one line in which it gives the reason."""
     _, said = process.communicate(timeout=300)
-    if process.returncode:
-        (error,) = [line for line in said.splitlines() if not line.startswith("warning: ")]
-        assert process.returncode == 2, (process.returncode, said)
-        assert re.match(f"error: .*{reason}", error), said
-    else:
-        assert_as_if_nothing_had_been(folder)
-        assert events(folder) >= events(whole().folder)
-    return bool(process.returncode)
+    assert process.returncode == 2, (process.returncode, said)
+    (error,) = [line for line in said.splitlines() if not line.startswith("warning: ")]
+    assert re.match(f"error: .*{reason}", error), said
+    return error
 
 
-def events(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("events.*"))
+def named(error: str, folder: Path) -> str:
+    """Returns what of a run's folder an error line names, without its ending: metrics, events, checkpoints, ..."""
+    found = re.search(rf"{re.escape(str(folder))}/(\w+)", error)
+    assert found, error
+    return found[1]
 
 
 def goes_on(folder: Path) -> str:
@@ -351,13 +348,19 @@ def remount(folder: Path, how: str) -> None:
 
 
 def full_disk(rng: np.random.Generator, folder: Path) -> str:
-    """The disk is full at a random moment: one line, and once there is room the run goes on."""
-    size = sum(path.stat().st_size for path in whole().folder.rglob("*") if path.is_file()) // 1024
-    with disk(folder.parent / "disk", int(rng.uniform(8, 1.5 * size))):
+    """The disk is full at a random moment, of half of the tries by the first checkpoint; once there is room it goes on.
+
+    A file system in memory has whole pages, and of what precedes that checkpoint each file takes one.
+    """
+    page = resource.getpagesize()
+    needed = sum(-(-path.stat().st_size // page) for path in whole().folder.rglob("*") if path.is_file())
+    pages = rng.integers(1, 5 if rng.random() < 0.5 else int(0.9 * needed))  # a few more or less in another run
+    with disk(folder.parent / "disk", pages * page // 1024):
         run = folder.parent / "disk" / "run"
-        failed = refused(start(run), run, "No space left")
+        error = refused(start(run), "No space left")
         remount(folder.parent / "disk", "size=1g")
-        return goes_on(run) if failed else "nothing: there was room"
+        goes_on(run)
+        return named(error, run)
 
 
 def read_only(rng: np.random.Generator, folder: Path) -> str:
@@ -366,7 +369,7 @@ def read_only(rng: np.random.Generator, folder: Path) -> str:
         run = folder.parent / "disk" / "run"
         killed(rng, run)
         remount(folder.parent / "disk", "ro")
-        assert refused(start(run), run, "cannot be written")
+        refused(start(run), "cannot be written")
         remount(folder.parent / "disk", "rw")
         return goes_on(run)
 
@@ -375,22 +378,25 @@ def becomes_read_only(rng: np.random.Generator, folder: Path) -> str:
     """All of the folder becomes immutable at a random moment of training: one line, and nothing is lost."""
     process = start(folder)
     await_lock(process, folder)
-    time.sleep(rng.uniform(0, whole().seconds - whole().began))
+    time.sleep(rng.uniform(0, whole().ended - whole().began))  # pictures are still to be made then
     subprocess.run(["chattr", "-R", "+i", folder], check=True)
     try:
-        failed = refused(process, folder, "not permitted")
+        error = refused(process, "not permitted")
     finally:
         subprocess.run(["chattr", "-R", "-i", folder], check=True)
-    return goes_on(folder) if failed else "nothing: it had ended"
+    goes_on(folder)
+    return named(error, folder)
 
 
 def cut_metrics(rng: np.random.Generator, folder: Path) -> str:
     """metrics.jsonl of a run that may not have ended is cut anywhere."""
     while not epochs(folder):
         killed(rng, folder)
-    truncate(rng, folder / "metrics.jsonl")
+    file = folder / "metrics.jsonl"
+    truncate(rng, file)
+    rest = file.read_text()
     goes_on(folder)
-    return ""
+    return "inside a line" if rest[-1:] not in ("", "\n") else "between lines"
 
 
 def two_at_once(rng: np.random.Generator, folder: Path) -> str:
@@ -403,10 +409,9 @@ def two_at_once(rng: np.random.Generator, folder: Path) -> str:
     assert second.returncode == 2
     assert f"is being trained by process {first.pid};" in said
     assert first.poll() is None
-    first.kill()
-    first.communicate()
+    hit = end(first, folder, set())
     await_lock(start(folder, "--epochs=500"), folder)
-    return ""
+    return hit
 
 
 def other_devices(rng: np.random.Generator, folder: Path) -> str:
@@ -460,8 +465,16 @@ def data_cache(how: Callable[[np.random.Generator, Path], None], rng: np.random.
     return file.name
 
 
-def two_hosts(rng: np.random.Generator, folder: Path) -> str:
-    """One of two processes dies: the other ends with a clear error, and both resume. One process: the same curve."""
+def retype(rng: np.random.Generator, file: Path) -> None:
+    """Has a file of the decoded data, none of which is f32, hold the same numbers as that."""
+    np.save(file, np.load(file).astype(np.float32))
+
+
+def two_hosts(number: signal.Signals, rng: np.random.Generator, folder: Path) -> str:
+    """One of two processes dies or falls silent: the other ends, with a clear error, and both resume.
+
+    The first alone writes, and the curve is that of one process.
+    """
     settings = ("--epochs=40", "--checkpoint-every=2")
     one, began = start(folder / "one", *settings, env=os.environ | {"JAX_NUM_CPU_DEVICES": "4"}), time.monotonic()
     _, said = one.communicate(timeout=300)
@@ -481,14 +494,17 @@ def two_hosts(rng: np.random.Generator, folder: Path) -> str:
     time.sleep(rng.uniform(0, 0.2) * seconds)
     dead, alive = rng.permutation(2)
     assert both[alive].poll() is None, "the run had ended before one of its processes was to die"
-    both[dead].kill()
-    both[dead].communicate()
+    both[dead].send_signal(number)
     _, said = both[alive].communicate(timeout=60)
     assert both[alive].returncode != 0
     assert "another process has ended" in said or "another task died" in said, said
-    for process in begin():
+    both[dead].kill()
+    both[dead].communicate()
+    again = begin()
+    for process in again:
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
+    assert {path.suffix for path in (folder / "two").glob("events.*")} <= {f".{both[0].pid}", f".{again[0].pid}"}
     assert_same_curve(folder / "two", folder / "one")
     return f"process {dead}"
 
@@ -522,6 +538,9 @@ FAULTS = {
     "a file of the decoded data missing, as if an older version had made it": Fault(
         functools.partial(data_cache, remove), 10
     ),
+    "a file of the decoded data of another type, as another version might keep it": Fault(
+        functools.partial(data_cache, retype), 10
+    ),
     "loss, theta, gate or another array not finite": Fault(
         functools.partial(tested, "test_training.py", "diverged or finite"), 1
     ),
@@ -532,5 +551,6 @@ FAULTS = {
         functools.partial(tested, "test_run_folder.py", "earlier or committed"), 1
     ),
     "another number of devices": Fault(other_devices, 3),
-    "one of two hosts dies": Fault(two_hosts, 3),
+    "one of two hosts dies": Fault(functools.partial(two_hosts, signal.SIGKILL), 3),
+    "one of two hosts falls silent": Fault(functools.partial(two_hosts, signal.SIGSTOP), 3),
 }
