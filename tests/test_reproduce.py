@@ -56,13 +56,15 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
             results.write(results.Options(folder=Path(arguments[0].removeprefix("--folder="))))
         elif name == "tradeoff":
             assert list(arguments[:2]) == [tmp_path / "results" / "runs" / name for name in ("first", "second")]
+            interval = {"mean": 0.5, "low": None, "high": None}
+            found = {"by seed": {"0": 0.5}, "mean": interval, "difference": interval, "holds": None}
             content = {
                 "version": stored.VERSIONS["tradeoff"],
                 "command": "x",
                 "measured": "x",
                 "claims": {},
                 "effects": {"accuracy": "x", "density": "x"},
-                "arms": {},
+                "arms": {"none": {"x": found}},
                 "schemes": [],
                 "untold": [],
                 "alone": [],
