@@ -1,6 +1,5 @@
 """Section 4.4 over many runs: how many filters each class holds alone, and how many are shared."""
 
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from experiments import cli, stored
+from experiments import claims, cli, stored, summarize
 from lsg_jax import files, load_run, plots
 from lsg_jax.analysis import ownership
 
@@ -49,7 +48,14 @@ def count(options: Options) -> None:
     numbers = {
         "version": stored.VERSIONS["ownership"],
         "command": shlex.join(["python", "-m", "experiments.ownership", *map(str, options.runs)]),
-        "runs": list(map(str, options.runs)),
+        "runs": {
+            str(path): {
+                "command": summarize.command(run.config),
+                "environment": run.environment,
+                "gate": np.asarray(run.gate),
+            }
+            for path, run in zip(options.runs, runs, strict=True)
+        },
         "measured": f"{len(runs)} learned gates of {model} on {dataset}{unusual}",
         "filters": filters,
         "thresholds": {
@@ -64,7 +70,7 @@ def count(options: Options) -> None:
             for index, threshold in enumerate(THRESHOLDS)
         },
     }
-    content = json.dumps(numbers, indent=1) + "\n"
+    content = claims.to_json(numbers)
     files.publish(options.output, lambda file: file.write_text(content))
     cli.save_figure(plots.ownership_bars(found, names), options.output.with_suffix(".png"))
     print(f"{options.output} and {options.output.with_suffix('.png')} written")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import attacks, claims, convergence, ownership, report, results, stored, tables, verdicts
+from experiments import attacks, claims, convergence, ownership, report, results, stored, summarize, tables, verdicts
 from experiments.network import open_networks
 from lsg_jax import load_run, save_run
 
@@ -196,6 +196,11 @@ def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
     assert numbers["shared"] == {"mean": shared.mean(), "std": pytest.approx(shared.std(ddof=1))}
     assert [numbers["by class"][str(each)]["mean"] for each in range(10)] == alone.mean(0).tolist()
     assert numbers["a class alone"]["mean"] == pytest.approx(alone.mean())
+    assert list(written["runs"]) == list(map(str, folders))
+    for described, gate in zip(written["runs"].values(), (first.gate, other), strict=True):
+        assert described["command"] == summarize.command(first.config)
+        assert described["environment"] == first.environment
+        np.testing.assert_allclose(described["gate"], gate, atol=5.1e-6)
     assert written["measured"] == "2 learned gates of tiny on digits"
     assert "| 0.5 |" in tables.ownership_table(written)
     elsewhere = dataclasses.replace(first, config=dataclasses.replace(first.config, init=Path("public.th")))
