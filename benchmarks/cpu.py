@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks import results, turns
 from experiments import cli, markdown
-from lsg_jax import data, models
+from lsg_jax import checks, data, models
 from lsg_jax.config import Unset
 from lsg_jax.training import parallel
 
@@ -53,8 +53,8 @@ class Options(turns.Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        turns.require_positive("steps", self.steps)
-        turns.require_positive("loader-workers", self.loader_workers)
+        checks.whole("--steps", self.steps, 1)
+        checks.whole("--loader-workers", self.loader_workers, 1)
         turns.require_python(self.torch_python)
         if self.only is not None and self.only not in TITLES:
             raise ValueError(f"unknown --only {self.only!r}; choose one of: {', '.join(TITLES)}")

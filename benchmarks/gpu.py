@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from benchmarks import cpu, results, turns
 from experiments import cli
-from lsg_jax import data
+from lsg_jax import checks, data
 from lsg_jax.config import Unset
 from lsg_jax.training import parallel
 
@@ -48,7 +48,7 @@ class Options(turns.Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        turns.require_positive("epochs", self.epochs)
+        checks.whole("--epochs", self.epochs, 1)
         turns.require_python(self.torch_python)
 
 

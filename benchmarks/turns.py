@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 import experiments
+from lsg_jax import checks
 
 PROJECT = Path(__file__).parents[1]
 
@@ -26,13 +27,7 @@ class Options:
     """Turns of each side."""
 
     def __post_init__(self) -> None:
-        require_positive("pairs", self.pairs)
-
-
-def require_positive(name: str, value: int) -> None:
-    """Raises ValueError where the option ``name`` is less than 1."""
-    if value < 1:
-        raise ValueError(f"--{name} must be a whole number of at least 1, got {value}")
+        checks.whole("--pairs", self.pairs, 1)
 
 
 def require_python(python: str) -> None:

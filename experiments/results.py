@@ -40,6 +40,7 @@ Of arms with one seed they give the difference alone. Claims about a figure that
 whatever the control's is: where that is as small, they say "yes, the control too", and tell nothing of what the gate
 has done."""
 _ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
+_ONE_SEED_PICTURE, _SEEDS_PICTURE = "verdicts.png", "verdicts-seeds.png"
 _UNEXPLAINED = "not explained yet"
 _RUN_HEADS = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values(), "pictures")
 _Files = dict[Path, dict[str, Any] | ValueError]
@@ -97,8 +98,8 @@ def page(results: Results) -> str:
     findings = _findings(folder, results.comparisons, results.counts)
     lines = [
         _HEAD,
-        *_overview("At a glance", _ONE_SEED, judged, "verdicts.png"),
-        *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several, "verdicts-seeds.png"),
+        *_overview("At a glance", _ONE_SEED, judged, _ONE_SEED_PICTURE),
+        *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several, _SEEDS_PICTURE),
         *_findings_section(findings),
         "\n## Runs\n",
         markdown.table(_RUN_HEADS, (_run_cells(path, results.reports) for path in results.paths)),
@@ -119,7 +120,7 @@ def page(results: Results) -> str:
 
 def glance(results: Results) -> dict[str, Figure]:
     """Returns the pictures of all verdicts by the names of their files: of one seed, and of several."""
-    judged = {"verdicts.png": results.one_seed, "verdicts-seeds.png": results.several_seeds}
+    judged = {_ONE_SEED_PICTURE: results.one_seed, _SEEDS_PICTURE: results.several_seeds}
     return {name: plots.verdicts(columns) for name, columns in judged.items() if columns}
 
 

@@ -110,7 +110,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             "accuracy within half a point of the plain network's",
             f"{lsg['accuracy']} against {std['accuracy']}; {later('accuracy')}",
             ("table1", "accuracy"),
-            lambda ours, control: ours - (control - 0.005),
+            lambda ours, control: ours - (control - specificity.MOST_LOST),
             over_images=True,
             effect="accuracy",
         ),
@@ -238,18 +238,19 @@ def rows(report: dict[str, Any]) -> list[Row]:
         ),
         *(attacked if "attacks" in report["claims"] else []),
         Row(
-            "beyond the paper: mutual information score is at least 1.7 times the plain network's",
+            f"beyond the paper: mutual information score is at least {specificity.LEAST_RATIO} times the plain "
+            "network's",
             later("mutual information score"),
             ("specificity", "mutual information score"),
-            lambda ours, control: ours - 1.7 * control,
+            lambda ours, control: ours - specificity.LEAST_RATIO * control,
             effect="mutual information score",
         ),
         *(
             Row(
-                f"beyond the paper: accuracy without a class's own filters{named} is at most 0.05",
+                f"beyond the paper: accuracy without a class's own filters{named} is at most {specificity.MOST_LEFT}",
                 "",
                 ("specificity", gate, "without own filters"),
-                lambda ours, control: 0.05 - ours,
+                lambda ours, control: specificity.MOST_LEFT - ours,
                 filters="own filters of an image",
                 alone=True,
                 effect=None if named else "accuracy without own filters",

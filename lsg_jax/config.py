@@ -136,21 +136,18 @@ class Config:
             ("checkpoint-every", self.run.checkpoint_every, 1),
             ("seeds", self.run.seeds, 1),
         ):
-            _require(checks.is_whole(value) and value >= least, name, value, f"a whole number of at least {least}")
+            checks.whole(f"--{name}", value, least)
         _require(self.run.seeds <= _MOST_SEEDS, "seeds", self.run.seeds, f"at most {_MOST_SEEDS}")
         _require(self.seed + self.run.seeds <= 2**32, "seed", self.seed, "a whole number below 2**32")
-        examples = self.data.train_examples
-        some = examples is None or (checks.is_whole(examples) and examples >= 1)
-        _require(some, "train-examples", examples, "a whole number of at least 1")
-        turns = range(self.lsg.period)
-        fitting = checks.is_whole(self.lsg.phase) and self.lsg.phase in turns
-        _require(fitting, "phase", self.lsg.phase, f"a whole number in [0, {turns[-1]}]")
+        if self.data.train_examples is not None:
+            checks.whole("--train-examples", self.data.train_examples, 1)
+        checks.whole("--phase", self.lsg.phase, 0, self.lsg.period - 1)
         for name, rate in (
             ("learning-rate", self.optimizer.learning_rate),
             ("gate-learning-rate", self.lsg.gate_learning_rate),
             ("gate-loss-weight", self.lsg.gate_loss_weight),
         ):
-            _require(checks.is_number(rate) and 0 < rate < float("inf"), name, rate, "a positive number")
+            checks.number(f"--{name}", rate, positive=True)
         for name, weight in (
             ("weight-decay", self.optimizer.weight_decay),
             ("sparsity-weight", self.lsg.sparsity_weight),

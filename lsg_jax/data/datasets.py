@@ -78,16 +78,11 @@ def load(name: str, data_dir: Path | None = None, train_examples: int | None = N
     checks.known("data set", name, sorted(DATASETS))
     dataset = DATASETS[name](data_dir)
     train, test = dataset.train, dataset.test
-    if not (checks.is_whole(holdout) and 0 <= holdout < len(train.labels)):
-        raise ValueError(f"--holdout must be a whole number in [0, {len(train.labels) - 1}] for {name}, got {holdout}")
+    checks.whole(f"--holdout of {name}", holdout, 0, len(train.labels) - 1)
     if holdout:
         train, test = Split(*(a[holdout:] for a in train)), Split(*(a[:holdout] for a in train))
-    available = len(train.labels)
     if train_examples is not None:
-        if not (checks.is_whole(train_examples) and 1 <= train_examples <= available):
-            raise ValueError(
-                f"--train-examples must be a whole number in [1, {available}] for {name}, got {train_examples}"
-            )
+        checks.whole(f"--train-examples of {name}", train_examples, 1, len(train.labels))
         train = Split(*(a[:train_examples] for a in train))
     return dataset._replace(train=train, test=test)
 
