@@ -106,7 +106,7 @@ results-cifar10: .venv/installed
 		$(foreach plan,digits-gates digits-gates-denser,$(if $(wildcard results/ownership-$(plan).json),ownership-$(plan)))
 
 reproduce-digits: .venv/installed
-	.venv/bin/python -m experiments.reproduce digits
+	.venv/bin/python -m experiments.reproduce digits --runs=build/digits/runs --results=build/digits/results
 
 check: .venv/installed-dev
 	.venv/bin/ruff check .

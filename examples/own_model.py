@@ -37,4 +37,4 @@ for epoch in range(12):
     for chosen in jax.random.permutation(jax.random.key(epoch), 1792).reshape(-1, 64):
         trained, state = step(trained, state, images[chosen], labels[chosen], gated=epoch % 3 == 1)
 accuracy = (Network().apply(trained[0], images).argmax(1) == labels).mean()
-print(f"accuracy {accuracy:.3f}, density {gates.density(trained[1]):.3f}")
+print(f"training accuracy {accuracy:.3f}, density {gates.density(trained[1]):.3f}")

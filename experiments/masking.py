@@ -18,6 +18,7 @@ RECOGNISED = "share of their images still recognised"
 def measure(networks: list[Network]) -> Claim:
     """Returns the confusion matrices of each network without the filters of class 0, and of classes 0 and 5."""
     names, pictures, titles = networks[0].run.class_names, {}, {}
+    maskings: dict[str, masking.Masking] = {}
     numbers: dict[str, Any] = {}
     recognised: dict[str, list[np.ndarray]] = {}
     for network in networks:
@@ -36,6 +37,7 @@ def measure(networks: list[Network]) -> Claim:
             told = ", ".join(f"{name} {value:.2f}" for name, value in (lost | {"others": found.other_loss}).items())
             pictures[f"{network.name}, {title}"] = found.confusion_after
             removed = int(found.removed.sum())
+            maskings[f"{network.name}, without the {removed} {named}"] = found
             titles[f"{network.name}, without the {removed} {named}\nrecall lost: {told}"] = found.confusion_after
             numbers[network.name][title] = {
                 "filters removed": removed,
@@ -64,7 +66,17 @@ def measure(networks: list[Network]) -> Claim:
                 "Shares of each true class in percent. Look at the diagonal: the places of the removed classes should "
                 "be empty, and the others as they were. What belongs to a removed class is told as another then.",
                 pictures,
-            )
+            ),
+            "masked_recall": Picture(
+                partial(plots.masked_recall, maskings, names),
+                "How many images of each class are recognised with all filters and without those. The removed classes "
+                "should be lost, and the others stay.",
+                {
+                    f"{title}, {when}": confusion.diagonal()
+                    for title, found in maskings.items()
+                    for when, confusion in (("before", found.confusion_before), ("after", found.confusion_after))
+                },
+            ),
         },
     )
 

@@ -19,6 +19,7 @@ from lsg_jax import checks
 from lsg_jax.analysis.comparison import Interval
 from lsg_jax.analysis.correlation import ClassOrder
 from lsg_jax.analysis.localization import Curves
+from lsg_jax.analysis.masking import Masking
 from lsg_jax.analysis.ownership import OwnershipStatistics
 from lsg_jax.analysis.similarity import Similarity
 
@@ -251,6 +252,38 @@ def confusion_matrices(matrices: dict[str, np.ndarray], class_names: Sequence[st
     """
     _check_matrices(matrices, class_names)
     return _row_shares(matrices, class_names, ("true class", "predicted class"), "% of the true class's images")
+
+
+def masked_recall(maskings: dict[str, Masking], class_names: Sequence[str]) -> Figure:
+    """The recall of each class in percent, with all filters and once some were removed, two titles a row.
+
+    A class without images has no bars.
+    """
+    _check_titled(maskings, Masking)
+    _check_matrices({title: each.confusion_after for title, each in maskings.items()}, class_names)
+    places, rows = np.arange(len(class_names)), -(-len(maskings) // 2)
+    figure = _Figure(figsize=(9.4, 2.7 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False, sharey=True).ravel()
+    for axis in axes[len(maskings) :]:
+        axis.axis("off")
+    for axis, (title, masking) in zip(axes, maskings.items(), strict=False):
+        for shift, label, confusion, color, hatch in (
+            (-0.2, "with all filters", masking.confusion_before, "0.75", ""),
+            (0.2, "without those filters", masking.confusion_after, _COLORS[0], "///"),
+        ):
+            recall = np.where(masking.images > 0, 100 * np.diagonal(confusion), np.nan)
+            bars = axis.bar(places + shift, recall, 0.4, color=color, hatch=hatch, edgecolor="white", label=label)
+        axis.bar_label(bars, ["" if np.isnan(share) else f"{share:.0f}" for share in recall], fontsize=7, padding=1)
+        axis.set_xticks(places, class_names, fontsize=8, rotation=90)
+        axis.tick_params("y", labelleft=True)
+        axis.set_ylim(0, 110)
+        axis.set_yticks(range(0, 101, 20))
+        axis.set_ylabel("recognised (%)")
+        axis.set_title(_wrapped(title, 60), fontsize=9)
+        axis.grid(axis="y", alpha=0.3)
+        axis.set_axisbelow(True)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
+    return figure
 
 
 def similarity_matrices(similarities: dict[str, Similarity], class_names: Sequence[str]) -> Figure:
