@@ -43,6 +43,9 @@ def count(options: Options) -> None:
     unusual = "" if targets == [f"{filters:g}"] else f", s = {', '.join(targets)}"
     starts = sorted({run.config.init.name for run in runs if run.config.init is not None})
     unusual += f", from {', '.join(starts)}" if starts else ""
+    settings = [run.config.settings() for run in runs]
+    differing = [name for name in settings[0] if name != "seed" and len({str(each[name]) for each in settings}) > 1]
+    unusual += f", which differ in {', '.join(differing)}" if differing else ""
     names = runs[0].class_names
     found = ownership.ownership_statistics(np.stack([run.gate for run in runs]), THRESHOLDS)
     numbers = {

@@ -14,35 +14,51 @@ from matplotlib.figure import Figure
 
 from experiments import cifar10, cli, digits, markdown, stored, summarize, tables, tradeoff, verdicts
 from lsg_jax import files, plots
+from lsg_jax.analysis.comparison import Interval, interval_of
 from lsg_jax.config import Config
 
 _HEAD = """# Results
 
 Written by `python -m experiments.results` from the files beside it. Each run is a folder that `lsg_jax.load_run` opens;
-its `report.html`, where it has one, has the pictures. A claim is a difference between a network trained with a gate and
-its control, a plain network of the same budget, seed and data order (of the tightened gate, going on from another
-start). CIFAR-10 is a copy that had once been re-encoded as JPEG: figures compare with each other, not with those of the
-original images. A run and its control are one seed each, so that a small difference between them may be chance. Where
-an interval stands in brackets, it is the 95 % interval of the difference from the control over the test images, which
-are the same for both (of shares Newcombe's, of means Student's): a claim holds or fails where it does so at both ends,
-and else they cannot tell. Of so many claims a few in a hundred would seem to hold or fail by chance alone. Where the
-control's figure is 0 or less, that ours is at most 0.62 of it cannot be told, and fails where ours is not even lower.
-The paper's figures are those of ResNet20 on CIFAR-10, and of AlexNet for its C_IC; beside them stand those of [its
-authors' later one](https://arxiv.org/abs/2007.08194) (ECCV 2020) and of [a
-re-implementation](https://github.com/NeverGiveU/NNInterpretation) of that. 0.62 and 0.37 are ratios of the paper's
-figures for ResNet20 (AlexNet's C_IC has 0.56). Half a point of accuracy, a density of 0.12, 0.02 of recall, pairs above
-0.1, 1.7 times the mutual information score and an accuracy of 0.05 without own filters are this project's choices, some
-stricter than the paper's figures. Insertion and deletion are means over the first 1,000 test images, or all of fewer;
-the attacks have the short budget of `experiments.attacks`, which they state. Of arms with several seeds the tables give
-mean, standard deviation, and in brackets Student's 95 % interval of the difference from the control of the same seed; a
-claim is judged likewise, by the interval of what it compares (for a ratio, of ours less the ratio times the control's).
-Of arms with one seed they give the difference alone. Claims about a figure that is small by itself are judged by it,
-whatever the control's is: where that is as small, they say "yes, the control too", and tell nothing of what the gate
-has done."""
+its `report.html`, where it has one, has the pictures (download it and open it in a browser).
+
+- **Claim and control.** A claim is a difference between a network trained with a gate and its control, a plain network
+  of the same budget, seed and data order (of the tightened gate, going on from another start). Claims about a figure
+  that is small by itself are judged by it, whatever the control's is.
+- **yes, no, cannot tell.** Where an interval stands in brackets, it is the 95 % interval of the difference from the
+  control: a claim holds or fails where it does so at both ends, and else they cannot tell. **yes, the control too**:
+  the control's own figure is as good, which tells nothing of what the gate has done. Of so many claims a few in a
+  hundred would seem to hold or fail by chance alone.
+- **One seed** of a run and of its control: the interval is over the test images, which are the same for both (of shares
+  Newcombe's, of means Student's). Where there is none, a small difference may be chance.
+- **Several seeds:** the tables give mean, standard deviation, and Student's 95 % interval of the difference from the
+  control of the same seed; a claim is judged likewise, by the interval of what it compares (for a ratio, of ours less
+  the ratio times the control's). Arms with one seed have the difference alone. Networks that start from the same
+  weights share more than their settings: their intervals are those of going on from these weights, not from others.
+- **Thresholds.** 0.62 and 0.37 are ratios of the paper's figures for ResNet20 (AlexNet's C_IC has 0.56). Where the
+  control's figure is 0 or less, that ours is at most 0.62 of it cannot be told, and fails where ours is not even lower.
+  Half a point of accuracy, a density of 0.12, 0.02 of recall, pairs above 0.1, 1.7 times the mutual information score
+  and an accuracy of 0.05 without own filters are this project's choices, some stricter than the paper's figures.
+- **Data and budgets.** CIFAR-10 is a copy that had once been re-encoded as JPEG: figures compare with each other, not
+  with those of the original images. Insertion and deletion are means over the first 1,000 test images, or all of fewer;
+  the attacks have the short budget of `experiments.attacks`, which they state.
+- **The paper's figures** are those of ResNet20 on CIFAR-10, and of AlexNet for its C_IC; beside them stand those of
+  [its authors' later one](https://arxiv.org/abs/2007.08194) (ECCV 2020) and of [a
+  re-implementation](https://github.com/NeverGiveU/NNInterpretation) of that."""
 _ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
 _ONE_SEED_PICTURE, _SEEDS_PICTURE = "verdicts.png", "verdicts-seeds.png"
+_HEADLINE = (
+    {
+        "none": "the control, trained without a gate",
+        "learned": "the paper's method",
+        "learned, scheme joint, silence-weight 0.5, complement-weight 0.1": "joint scheme, and this project's costs",
+    },
+    ("accuracy", "mutual information score", "accuracy without own filters"),
+)
+_NAMED = 4  # as many as a line names; the pictures show more
 _UNEXPLAINED = "not explained yet"
-_RUN_HEADS = ("run", "data", "model", "gate", "settings", "epochs", "seed", *summarize.MEASURES.values(), "pictures")
+_MEASURES = summarize.MEASURES.values()
+_RUN_HEADS = ("run", "data", "model", "gate", "settings", "epochs", "minutes", "seed", *_MEASURES, "pictures")
 _Files = dict[Path, dict[str, Any] | ValueError]
 
 
@@ -56,7 +72,7 @@ class Options:
     """What has a table in ./README.md or ./results/findings.md too, between marks of that name: a run with a report
     (cifar10-learned, or in short stated-cifar10-learned), a comparison (tradeoff-finetune, or in short
     effects-finetune), counts (ownership-cifar10), the numbers of figures/CLAIM.json (convergence), or C_IC of all
-    networks with the fixed gate from scratch (table2)."""
+    networks with the fixed gate from scratch (table2), or the arms of the README's first table (headline)."""
 
 
 class Results(NamedTuple):
@@ -102,6 +118,7 @@ def page(results: Results) -> str:
         *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several, _SEEDS_PICTURE),
         *_findings_section(findings),
         "\n## Runs\n",
+        "Figures are those after the last epoch, minutes those of all epochs on two cores, some beside other work.\n",
         markdown.table(_RUN_HEADS, (_run_cells(path, results.reports) for path in results.paths)),
         *_sections(folder, results.reports, _claims_section),
         *_failures(folder, judged | several, findings),
@@ -165,7 +182,8 @@ def _several_seeds(comparisons: _Files) -> dict[str, dict[str, str]]:
         for arm, claimed in content["arms"].items():
             seeds = max(len(found["by seed"]) for found in claimed.values())
             if arm != "none" and seeds > 1:
-                title = f"{file.stem.removeprefix('tradeoff-')}: {arm} ({seeds} seeds)"
+                dataset, plan = content["measured"].split(",")[0].split()[-1], file.stem.removeprefix("tradeoff-")
+                title = f"{dataset}, {plan}: {arm} ({seeds} seeds)"
                 judged[title] = {claim: tables.arm_verdict(content, arm, claim) for claim in claimed}
     return judged
 
@@ -180,7 +198,9 @@ def _overview(title: str, lead: str, judged: dict[str, dict[str, str]], picture:
         f"\n## {title}\n",
         f"{lead} The figures are below.\n",
         f"![{title}: which claims hold]({picture})\n",
+        "<details><summary>The same as a table</summary>\n",
         markdown.table(("claim", *judged), rows),
+        "\n</details>",
     ]
 
 
@@ -214,9 +234,16 @@ def _findings(folder: Path, comparisons: _Files, counts: _Files) -> list[verdict
             found += verdicts.of_schemes(measured, each)
     for _, content in _readable(counts):
         held = content["thresholds"][str(cli.THRESHOLD)]
-        alone = [tables.of_filters(spread["mean"], content) for spread in held["by class"].values()]
-        found += verdicts.of_ownership(content["measured"], alone, tables.of_filters(held["shared"]["mean"], content))
+        confidence = 1 - 0.05 / len(held["by class"])
+        alone = [_share_of_filters(spread, content, confidence) for spread in held["by class"].values()]
+        found += verdicts.of_ownership(content["measured"], alone, _share_of_filters(held["shared"], content, 0.95))
     return found
+
+
+def _share_of_filters(spread: dict[str, float], content: dict[str, Any], confidence: float) -> Interval:
+    """Returns the interval of a mean count of filters over networks, in percent of all."""
+    mean, std = (tables.of_filters(spread[name], content) for name in ("mean", "std"))
+    return interval_of(mean, std, len(content["runs"]), confidence)
 
 
 def _numbers(folder: Path, name: str) -> dict[str, Any]:
@@ -274,12 +301,10 @@ def _failures(folder: Path, judged: dict[str, dict[str, str]], findings: list[ve
 
 
 def _unshown(measured: dict[str, list[str]]) -> Iterator[str]:
-    """Yields, by verdict, where a claim does not hold, and in how many cases it cannot be told."""
-    failed, untold = (measured[verdicts.WORDS[holds]] for holds in (False, None))
-    if failed:
-        yield f"no: {', '.join(failed)}"
-    if untold:
-        yield f"cannot tell: {untold[0] if len(untold) == 1 else f'{len(untold)} of these'}"
+    """Yields, by verdict, where a claim does not hold and where it cannot be told, or in how many cases."""
+    for holds in (False, None):
+        if where := measured[verdicts.WORDS[holds]]:
+            yield f"{verdicts.WORDS[holds]}: {', '.join(where) if len(where) <= _NAMED else f'{len(where)} of these'}"
 
 
 def _arms_section(file: Path, content: dict[str, Any]) -> list[str]:
@@ -311,9 +336,11 @@ def _run_cells(path: Path, reports: _Files) -> list[str]:
     config = stored.json_object(path / "config.json")
     if lines := metrics.read_text().splitlines():
         last = stored.json_object(metrics, lines[-1])
-        training = "; ".join(_settings(Config.from_json(config))), str(last["epoch"] + 1), str(config["seed"])
+        minutes = sum(stored.json_object(metrics, line)["seconds"] for line in lines) / 60
+        settings = "; ".join(_settings(Config.from_json(config)))
+        training = settings, str(last["epoch"] + 1), f"{minutes:.0f}", str(config["seed"])
     else:
-        last, training = _imported(reports[path / "report.json"]), ("imported, trained elsewhere", "", "")
+        last, training = _imported(reports[path / "report.json"]), ("imported, trained elsewhere", "", "", "")
     return [
         *(f"[{path.name}](runs/{path.name})", config["data"]["dataset"], config["model"], config["gate"], *training),
         *(f"{last[name]:.4f}" if name in last else "" for name in summarize.MEASURES),
@@ -348,6 +375,8 @@ def table(folder: Path, name: str) -> str:
     """Returns the table of a page that ``Options.tables`` calls ``name``. Raises ValueError where there is none."""
     if name == "table2":
         return tables.c_ic_table(_fixed(folder))
+    if name == "headline":
+        return tables.effects_table(stored.read(folder / "tradeoff-finetune.json"), *_HEADLINE)
     if (claim := stored.claim(folder, name)) is not None:
         return tables.numbers_table(claim["numbers"])
     if name.startswith("ownership-") and (file := folder / f"{name}.json").is_file():
@@ -357,10 +386,12 @@ def table(folder: Path, name: str) -> str:
             return of_arms(stored.read(file))
         if name.startswith(kind):
             raise ValueError(f"there is no comparison {name}; make one with experiments.tradeoff")
+    if name.startswith("ownership-"):
+        raise ValueError(f"there is no {name}.json in {folder}; make it with experiments.ownership")
     run = folder / "runs" / name.removeprefix("stated-")
     if (run / "report.json").is_file() and verdicts.has_control(report := stored.read(run / "report.json")):
         return tables.claims_table(report, stated=name.startswith("stated-"))
-    raise ValueError(f"{name} has no report against a control; make one with experiments.report")
+    raise ValueError(f"{name} is no comparison, count or claim in {folder}, and no run with a report against a control")
 
 
 def _fixed(folder: Path) -> Iterator[tuple[Config, dict[str, Any]]]:

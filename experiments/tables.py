@@ -1,6 +1,6 @@
 """The tables of the page of results, of which the README shows some."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,19 +61,22 @@ def arm_verdict(content: dict[str, Any], arm: str, claim: str) -> str:
     return verdicts.said(holds, claim in content["alone"] and of_control)
 
 
-def effects_table(content: dict[str, Any]) -> str:
+def effects_table(
+    content: dict[str, Any], named: Mapping[str, str] | None = None, effects: Sequence[str] | None = None
+) -> str:
     """Returns the same in short: a row an arm, and its figure and that less the control's for each effect.
 
-    Where there are several seeds, the difference is Student's 95 % interval.
+    Where there are several seeds, the difference is Student's 95 % interval. It has the arms that are ``named``, by
+    those names, and these ``effects``; by default all.
     """
-    effects = content["effects"]
+    named = {arm: arm for arm in content["arms"]} if named is None else named
+    effects = list(content["effects"]) if effects is None else effects
     rows = []
-    for arm, found in content["arms"].items():
-        cells = []
-        for claim in effects.values():
-            difference = "" if arm == "none" else _bracketed(found[claim]["difference"])
-            cells.append(f"{found[claim]['mean']['mean']:.4f}{difference}")
-        rows.append((arm, str(len(found[effects["accuracy"]]["by seed"])), *cells))
+    for arm, name in named.items():
+        found = [content["arms"][arm][content["effects"][effect]] for effect in effects]
+        differences = ["" if arm == "none" else _bracketed(each["difference"]) for each in found]
+        cells = [f"{each['mean']['mean']:.4f}{less}" for each, less in zip(found, differences, strict=True)]
+        rows.append((name, str(len(found[0]["by seed"])), *cells))
     return markdown.table(("arm", "seeds", *effects), rows)
 
 

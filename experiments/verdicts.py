@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments import claims, convergence, masking, paper, specificity
 from lsg_jax.analysis import comparison
+from lsg_jax.analysis.comparison import Interval
 
 WORDS = {True: "yes", False: "no", None: "cannot tell"}
 TOO = "yes, the control too"  # of a claim that is judged without it
@@ -286,7 +287,7 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
             return WORDS[None]
         judged = [control + difference[end] for end in ("low", "high")]
     holds = _told(row, [row.margin(each, control) for each in judged], control)
-    return said(holds, row.alone and control is not None and row.margin(control, control) > 0)
+    return said(holds, row.alone and control is not None and _all([row.margin(control, control)]))
 
 
 def said(holds: bool | None, too: bool | None) -> str:
@@ -297,7 +298,7 @@ def said(holds: bool | None, too: bool | None) -> str:
 def over_seeds(row: Row, ours: Mapping[int, float], controls: Mapping[int, float]) -> bool | None:
     """Tells whether a claim holds, from the figures of each seed; None where they cannot tell, as one seed cannot."""
     margins = comparison.interval(np.array([row.margin(value, controls[seed]) for seed, value in ours.items()]))
-    return _told(row, margins[1:], float(np.mean([controls[seed] for seed in ours])))
+    return _told(row, margins[1:], comparison.interval(np.array([controls[seed] for seed in ours])).low)
 
 
 def _told(row: Row, margins: Iterable[float], control: float) -> bool | None:
@@ -313,6 +314,13 @@ def _all(margins: Iterable[float]) -> bool | None:
     """
     holds = {margin > 0 if margin else None for each in margins if not np.isnan(margin := round(float(each), 9))}
     return holds.pop() if len(holds) == 1 else None
+
+
+def _about_a_tenth(found: Interval) -> bool | None:
+    """Tells whether a percentage is 5 to 15, by its interval; None where that lies inside in part."""
+    if found.high < 5 or found.low > 15:
+        return False
+    return True if found.low >= 5 and found.high <= 15 else None
 
 
 def _lower(ours: float, control: float) -> float:
@@ -347,7 +355,7 @@ def of_sparsity(measured: str, density: float, without: float) -> Finding:
 def of_schemes(measured: str, schemes: dict[str, Any]) -> list[Finding]:
     """Footnote 1, from what experiments.tradeoff writes of two arms that differ in the scheme alone.
 
-    Of several seeds the interval of the difference tells, of one the difference itself.
+    The interval of the difference over several seeds tells; one seed cannot.
     """
     claimed = (
         ("stay at 95 % of the best accuracy of the two from an earlier epoch on", "converging speed", convergence.KEPT),
@@ -362,26 +370,30 @@ def of_schemes(measured: str, schemes: dict[str, Any]) -> list[Finding]:
             counts = schemes["never at the level"].values()
             means = [mean + (f" ({count} never)" if count else "") for mean, count in zip(means, counts, strict=True)]
         shown = " against ".join(means) + claims.ends(difference, ".4g")
-        margins = [-difference[end] for end in ("mean", "low", "high") if difference[end] is not None]
+        margins = [-difference[end] for end in ("low", "high") if difference[end] is not None]
         findings.append(Finding(f"alternating epochs {claim}", f"better {quality}", measured, shown, _all(margins)))
     return findings
 
 
-def of_ownership(measured: str, alone: list[float], shared: float) -> list[Finding]:
-    """Section 4.4, from the mean percentage of the filters that each class holds alone, and of those shared."""
+def of_ownership(measured: str, alone: list[Interval], shared: Interval) -> list[Finding]:
+    """Section 4.4, from the percentage of the filters that each class holds alone, and of those shared.
+
+    Each has its interval over the networks, those of the classes one for all of them at once.
+    """
+    each = [_about_a_tenth(found) for found in alone]
     return [
         Finding(
             "on average over the networks, each class alone holds about a tenth of the filters (5 to 15 %)",
             "10 %",
             measured,
-            f"{min(alone):.1f} to {max(alone):.1f} %",
-            all(5 <= each <= 15 for each in alone),
+            f"{min(found.mean for found in alone):.1f} to {max(found.mean for found in alone):.1f} %",
+            False if False in each else None if None in each else True,
         ),
         Finding(
             "on average over the networks, about a tenth of the filters is shared (5 to 15 %)",
             "10 %",
             measured,
-            f"{shared:.1f} %",
-            5 <= shared <= 15,
+            f"{shared.mean:.1f} % ({shared.low:.1f} to {shared.high:.1f})",
+            _about_a_tenth(shared),
         ),
     ]

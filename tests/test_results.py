@@ -15,6 +15,7 @@ import scipy.stats
 from experiments import attacks, claims, convergence, ownership, report, results, stored, summarize, tables, verdicts
 from experiments.network import open_networks
 from lsg_jax import load_run, save_run
+from lsg_jax.analysis.comparison import Interval
 
 
 def write_comparison(folder, **parts):
@@ -36,7 +37,7 @@ def test_results_page_states_what_the_files_hold(runs, quick_attacks, tmp_path, 
     monkeypatch.chdir(tmp_path / "here")
     Path("README.md").write_text("above\n<!-- learned -->\nstale\n<!-- /learned -->\nbelow\n")
     results.write(results.Options(tmp_path, tables=("learned",)))
-    with pytest.raises(ValueError, match="none has no report against a control"):
+    with pytest.raises(ValueError, match="none is no comparison, count or claim in"):
         results.write(results.Options(tmp_path, tables=("none",)))
     page = (tmp_path / "README.md").read_text()
     last = load_run(runs / "learned").history[-1]
@@ -208,7 +209,7 @@ def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
     folders_of_both = tmp_path / "elsewhere", tmp_path / "other"
     ownership.count(ownership.Options(folders_of_both, tmp_path / "ownership-of-both.json"))
     measured = json.loads((tmp_path / "ownership-of-both.json").read_text())["measured"]
-    assert measured == "2 learned gates of tiny on digits, from public.th"
+    assert measured == "2 learned gates of tiny on digits, from public.th, which differ in init"
     (tmp_path / "alone").mkdir()
     shutil.copy(tmp_path / "ownership.json", tmp_path / "alone" / "ownership-x.json")
     assert tables.ownership_table(written) in results.page(results.read(tmp_path / "alone"))
@@ -227,7 +228,7 @@ def test_the_page_says_why_a_claim_does_not_hold_and_misses_a_reason(runs, tmp_p
     report.report(report.Options(tmp_path / "runs" / "learned", tmp_path / "runs" / "none", attack_images=0))
     (tmp_path / "notes.json").write_text(json.dumps({"a claim": "unused"}))
     page = results.page(results.read(tmp_path))
-    told = [line for line in page.splitlines() if line.startswith("- **")]
+    told = [line for line in page.split("## Where a claim")[1].splitlines() if line.startswith("- **")]
     _, detail = page.split("## learned against none")
     verdicts_of = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[-1] for line in detail.splitlines()}
     failing = {claim: verdict[:-2] for claim, verdict in verdicts_of.items() if verdict in ("no |", "cannot tell |")}
@@ -311,9 +312,8 @@ def test_figure_3_needs_a_sparse_gate_and_a_dense_one_without_the_term():
 @pytest.mark.parametrize(
     ("epochs", "difference", "said", "holds"),
     [
-        (([22], [19]), (3, None, None), "22 against 19", False),
-        (([3], [3]), (0, None, None), "3 against 3", None),
-        (([19], [31]), (-12, None, None), "19 against 31", True),
+        (([22], [19]), (3, None, None), "22 against 19", None),
+        (([19], [31]), (-12, None, None), "19 against 31", None),
         (([4, 6], [9, 9]), (-4, -5.5, -2.5), "5 against 9 (-5.5 to -2.5)", True),
         (([4, 6], [5, 6]), (-0.5, -3, 2), "5 against 5.5 (-3 to +2)", None),
         (([9, 9], [4, 6]), (4, 2.5, 5.5), "9 against 5 (+2.5 to +5.5)", False),
@@ -322,18 +322,29 @@ def test_figure_3_needs_a_sparse_gate_and_a_dense_one_without_the_term():
 def test_footnote_1_is_judged_by_speed_and_by_stability(epochs, difference, said, holds):
     numbers = dict(zip(("alternating", "joint"), epochs, strict=True))
     sooner = numbers | {"difference": dict(zip(("mean", "low", "high"), difference, strict=True))}
-    drops = {"alternating": [0.1], "joint": [0.2], "difference": {"mean": -0.1, "low": None, "high": None}}
+    drops = {"alternating": [0.1], "joint": [0.2], "difference": {"mean": -0.1, "low": -0.15, "high": -0.05}}
     found = {"measures": {"epoch from which on it stays there": sooner, "drops in all": drops}}
     found["never at the level"] = {"alternating": 0, "joint": 0}
     speed, stability = verdicts.of_schemes("a against b", found)
     assert (speed.ours, speed.holds) == (said, holds)
-    assert (stability.ours, stability.holds) == ("0.1 against 0.2", True)
+    assert (stability.ours, stability.holds) == ("0.1 against 0.2 (-0.15 to -0.05)", True)
 
 
 def test_a_tenth_is_5_to_15_percent_of_each_class():
-    alone, shared = verdicts.of_ownership("two gates", [5.0, 15.0], 4.9)
-    assert (alone.ours, alone.holds, shared.ours, shared.holds) == ("5.0 to 15.0 %", True, "4.9 %", False)
-    assert not verdicts.of_ownership("two gates", [5.0, 15.1], 10.0)[0].holds
+    def judged(*ends):
+        class_alone = [Interval((low + high) / 2, low, high) for low, high in ends]
+        return verdicts.of_ownership("many gates", class_alone, class_alone[-1])
+
+    alone, shared = judged((5, 6), (14, 15))
+    assert (alone.ours, alone.holds, shared.ours, shared.holds) == (
+        "5.5 to 14.5 %",
+        True,
+        "14.5 % (14.0 to 15.0)",
+        True,
+    )
+    assert [found.holds for found in judged((5, 6), (14, 15.1))] == [None, None]
+    assert [found.holds for found in judged((15.1, 16), (4, 20))] == [False, None]
+    assert [found.holds for found in judged((4, 20), (2, 4.9))] == [False, False]
 
 
 def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path):
@@ -394,7 +405,7 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
     assert [each.get_offsets().tolist() for each in axis.collections] == [[], [], [], [[0, 0]], []]
     assert name == "verdicts-seeds.png"
     assert f"({name})" in page
-    assert "| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page
+    assert "| claim | y, z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page
     assert "not kept here" not in page
     write_comparison(tmp_path, **judged, runs={"runs/both/seed0": {"command": "x"}})
     unkept = "The runs themselves are not kept here; the command of each is among the numbers."
@@ -416,7 +427,7 @@ def test_a_claim_that_is_judged_alone_tells_where_it_holds_of_the_control_too(tm
     arms = {"none": {"a claim": found | {"holds": of_control}}, "both": {"a claim": found | {"holds": holds}}}
     write_comparison(tmp_path, claims={"a claim": ""}, arms=arms, alone=alone)
     page = results.page(results.read(tmp_path))
-    assert f"| claim | z: both (2 seeds) |\n| --- | --- |\n| a claim | {said} |\n" in page
+    assert f"| claim | y, z: both (2 seeds) |\n| --- | --- |\n| a claim | {said} |\n" in page
     assert f"| a claim |  | 0.5000 ± 0.0000 | 0.5000 ± 0.0000, {said} (+0.5000) |\n" in page
 
 

@@ -306,7 +306,8 @@ def test_a_claim_is_judged_by_the_interval_of_what_it_compares():
     assert judged(ratio, 0.5) is None
     below = verdicts.Row("above 0", "", (), lambda ours, control: ours - control, tells=lambda control: control > 0.1)
     assert judged(below, *5 * [0.5]) is None
-    assert verdicts.over_seeds(below, {1: 0.5, 2: 0.501}, {1: 0.1, 2: 0.101}) is True
+    assert verdicts.over_seeds(below, {1: 0.5, 2: 0.501}, {1: 0.12, 2: 0.121}) is True
+    assert verdicts.over_seeds(below, {1: 0.5, 2: 0.501}, {1: 0.1, 2: 0.13}) is None
     alone = verdicts.Row("at most 0.05", "", (), lambda ours, control: 0.05 - ours, alone=True)
     assert judged(alone, 0.01, 0.03) is None
     assert judged(alone, 0.03, 0.031, 0.029) is True

@@ -35,7 +35,18 @@ def interval(values: np.ndarray) -> Interval:
     mean, count = float(values.mean()), len(values)
     if count == 1:
         return Interval(mean, float("nan"), float("nan"))
-    half = float(stdtrit(count - 1, 0.975) * values.std(ddof=1) / np.sqrt(count))
+    return interval_of(mean, float(values.std(ddof=1)), count)
+
+
+def interval_of(mean: float, std: float, count: int, confidence: float = 0.95) -> Interval:
+    """Returns Student's interval around the mean of ``count`` values, from that and their standard deviation.
+
+    Raises ValueError on fewer than two values, or a confidence that is not in (0, 1).
+    """
+    checks.whole("count", count, 2)
+    if not (checks.is_number(confidence) and 0 < confidence < 1):
+        raise ValueError(f"confidence must be a number in (0, 1), got {confidence!r}")
+    half = float(stdtrit(count - 1, 0.5 + confidence / 2) * std / np.sqrt(count))
     return Interval(mean, mean - half, mean + half)
 
 
