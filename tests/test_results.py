@@ -255,7 +255,7 @@ def test_a_file_of_results_that_is_damaged_is_named(runs, tmp_path, file, conten
     arms = {"none": {"a claim": failed | {"holds": None}}, "both": {"a claim": failed | {"holds": False}}}
     write_comparison(tmp_path, claims={"a claim": ""}, arms=arms)
     (tmp_path / "notes.json").write_text("{}")
-    assert "- **a claim** (no: z: both (2 seeds)). not explained yet" in results.page(results.read(tmp_path))
+    assert "- **a claim** (no: y, z: both (2 seeds)). not explained yet" in results.page(results.read(tmp_path))
     (tmp_path / file).write_text(content)
     with pytest.raises(ValueError, match=re.escape(f"{tmp_path / file} {said}")):
         results.page(results.read(tmp_path))
@@ -268,7 +268,7 @@ def test_other_versions_files_of_results_are_named(runs, tmp_path):
     assert "imported" not in results.page(results.read(tmp_path))
     older = tmp_path / "runs" / "imported" / "report.json"
     older.write_text("{}")
-    assert "| imported, trained elsewhere |  |  |  |  |  |  |  |\n" in results.page(results.read(tmp_path))
+    assert "| imported, trained elsewhere |  |  |  |  |  |  |  |  |\n" in results.page(results.read(tmp_path))
     older.unlink()
     (tmp_path / "tradeoff-x.json").write_text('{"command": "x"}')
     (tmp_path / "runs" / "learned" / "report.json").write_text('{"networks": ["a", "b"], "claims": {}}')
@@ -293,7 +293,9 @@ def test_an_imported_network_has_its_row_by_its_report(runs, tmp_path):
     accuracy, nats = np.mean(network.logits.argmax(1) == network.labels), _nats(network).mean()
     page = results.page(results.read(tmp_path))
     measured = f"{accuracy:.4f} |  | {nats:.4f} |  | [report](runs/public/report.html) |"
-    assert f"| [public](runs/public) | digits | tiny | none | imported, trained elsewhere |  |  | {measured}\n" in page
+    assert (
+        f"| [public](runs/public) | digits | tiny | none | imported, trained elsewhere |  |  |  | {measured}\n" in page
+    )
 
 
 def test_numbers_in_numbers_and_missing_ones_have_their_rows():
@@ -360,7 +362,7 @@ def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path)
     (tmp_path / "figures").mkdir()
     content = {"title": "gates", "caption": "", "numbers": gates}
     (tmp_path / "figures" / "gates.json").write_text(json.dumps(content))
-    told = {"alternating": [4], "joint": [3], "difference": {"mean": 1, "low": None, "high": None}}
+    told = {"alternating": [4], "joint": [3], "difference": {"mean": 1, "low": 0.5, "high": 1.5}}
     equal = {"alternating": [0.1, 0.3], "joint": [0.2, 0.2], "difference": {"mean": 0, "low": -0.9, "high": 0.9}}
     measures = {"epoch from which on it stays there": told, "drops in all": equal}
     schemes = [
@@ -377,18 +379,20 @@ def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path)
     one, two = (f"y: learned against learned, scheme joint{seeds}" for seeds in ("", " (2 seeds)"))
     assert lines[:5] == [
         "learned against without (4 and 4 epochs) | 0.1000 against 0.9000 | yes |",
-        f"{one} | 4 against 3 | no |",
+        f"{one} | 4 against 3 (+0.5 to +1.5) | no |",
         f"{one} | 0.2 against 0.2 (-0.9 to +0.9) | cannot tell |",
-        f"{two} | 4 against 3 (1 never) | no |",
+        f"{two} | 4 against 3 (1 never) (+0.5 to +1.5) | no |",
         f"{two} | 0.2 against 0.2 (-0.9 to +0.9) | cannot tell |",
     ]
-    assert [line.split(" | ")[0] for line in lines[5:]] == 2 * ["2 learned gates of tiny on digits"]
+    assert [line.split(" | ")[0] for line in lines[5:]] == 2 * [
+        "2 learned gates of tiny on digits, which differ in sparsity-weight"
+    ]
     assert page.count("- **alternating epochs") == 2
     assert f"from an earlier epoch on** (no: {one}, {two}). not explained yet" in page
     paired = "Phi is lower after the training's budget of updates of G"
     assert f"Not told of, as the control's figure depends on the arm beside it: {paired}. Nor, as " in page
     assert " Nor, as not every network here has images to tell by: a claim.\n" in page
-    assert "(drops in all)** (cannot tell: 2 of these). not explained yet" in page
+    assert f"(drops in all)** (cannot tell: {one}, {two}). not explained yet" in page
 
 
 def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
