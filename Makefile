@@ -115,7 +115,7 @@ check: .venv/installed-dev
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found; try make PYTHON=/path/to/python"; exit 2; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 2; }
 
 .venv/installed: .venv/bin/python pyproject.toml
 	.venv/bin/python -m pip install -q -e .

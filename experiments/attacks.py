@@ -17,7 +17,7 @@ import numpy as np
 from experiments import claims, cli, paper
 from experiments.claims import Claim, Picture
 from experiments.network import Network, check_agreed
-from lsg_jax import Run, cache, data, files, models, plots
+from lsg_jax import Run, cache, checks, data, files, models, plots
 from lsg_jax.analysis import attacks, comparison
 from lsg_jax.analysis.attacks import Attack
 from lsg_jax.analysis.classifier import correct
@@ -25,14 +25,15 @@ from lsg_jax.run import environment
 
 IMAGES, SHOWN = 500, 6
 ATTACKS: dict[str, Callable[..., Attack]] = {"one pixel": attacks.one_pixel, "local search": attacks.local_search}
-BUDGETS: dict[str, dict[str, dict[str, int]]] = {
+Budget = Literal["short", "cited"]
+BUDGETS: dict[Budget, dict[str, dict[str, int]]] = {
     "short": {
         "one pixel": {"population": 400, "generations": 5},
         "local search": {"rounds": 10, "max_candidates": 128},
     },
     "cited": {"one pixel": {"population": 400, "generations": 100}, "local search": {"rounds": 150}},
 }
-BLOCKS = {"short": 50, "cited": 5}  # images between two lines of progress: about a minute's
+BLOCKS: dict[Budget, int] = {"short": 50, "cited": 5}  # images between two lines of progress: about a minute's
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,14 @@ class Options(claims.Options):
 
     attack_images: int = IMAGES
     """How many test images are attacked."""
-    attack_budget: Literal["short", "cited"] = "short"
+    attack_budget: Budget = "short"
     """short, which takes minutes a network on a CPU, or cited, that of the papers they are from: hours."""
 
     def __post_init__(self) -> None:
-        if self.attack_images < 1:
-            raise ValueError(f"--attack-images must be at least 1, got {self.attack_images}")
+        checks.whole("--attack-images", self.attack_images, 1)
 
 
-def measure(networks: list[Network], count: int = IMAGES, budget: str = "short") -> Claim:
+def measure(networks: list[Network], count: int = IMAGES, budget: Budget = "short") -> Claim:
     """Returns both attacks' success on the first ``count`` test images that all networks classify correctly."""
     first = networks[0]
     chosen = correct(first.labels, *(network.logits for network in networks))[:count]
@@ -67,6 +67,7 @@ def measure(networks: list[Network], count: int = IMAGES, budget: str = "short")
                 "success rate": rate.mean,
                 "95 % interval, from": rate.low,
                 "95 % interval, to": rate.high,
+                "budget": budget,
                 "images": len(images),
                 "median queries": float(np.median(found.queries)),
                 "mean pixels changed": float(np.mean(found.pixels[found.success])) if found.success.any() else np.nan,
@@ -105,7 +106,7 @@ def measure(networks: list[Network], count: int = IMAGES, budget: str = "short")
     )
 
 
-def _stated(budget: str) -> str:
+def _stated(budget: Budget) -> str:
     one_pixel, local_search = BUDGETS[budget]["one pixel"], BUDGETS[budget]["local search"]
     most = local_search.get("max_candidates")
     limit = "all candidates" if most is None else f"at most {most} candidates"
@@ -117,7 +118,7 @@ def _stated(budget: str) -> str:
     )
 
 
-def _in_blocks(name: str, network: Network, images: np.ndarray, labels: np.ndarray, budget: str) -> Attack:
+def _in_blocks(name: str, network: Network, images: np.ndarray, labels: np.ndarray, budget: Budget) -> Attack:
     """Attacks a block of images at a time, says how it goes, and keeps each: what was stopped goes on."""
     attack, options, size = ATTACKS[name], BUDGETS[budget][name], BLOCKS[budget]
     found, fooled, began = [], 0, time.perf_counter()

@@ -9,10 +9,11 @@ from experiments import claims, cli
 from experiments.claims import Claim, Picture
 from experiments.network import Network
 from lsg_jax import plots
-from lsg_jax.analysis import masking
+from lsg_jax.analysis import comparison, masking
 
 MASKED = ((0,), (0, 5))
 RECOGNISED = "share of their images still recognised"
+LOST = "most recall lost by another"
 
 
 def measure(networks: list[Network]) -> Claim:
@@ -22,7 +23,7 @@ def measure(networks: list[Network]) -> Claim:
     numbers: dict[str, Any] = {}
     recognised: dict[str, list[np.ndarray]] = {}
     for network in networks:
-        numbers[network.name] = {}
+        numbers[network.name], before = {}, network.logits.argmax(1)
         for classes in (each for each in MASKED if max(each) < len(names)):
             found = masking.mask_classes(
                 network.features, network.labels, *network.linear, network.gate, classes, cli.THRESHOLD
@@ -32,7 +33,12 @@ def measure(networks: list[Network]) -> Claim:
             theirs = np.isin(network.labels, classes)
             left = found.predicted_after[theirs] == network.labels[theirs]
             recognised.setdefault(title, []).append(left)
-            others = np.delete(found.recall_lost, classes)
+            others = np.delete(np.arange(len(names)), classes)
+            ends = [
+                comparison.paired_interval(before[own] == label, found.predicted_after[own] == label)
+                for label in others
+                if (own := network.labels == label).any()
+            ]
             lost = {names[label]: float(found.recall_lost[label]) for label in classes}
             told = ", ".join(f"{name} {value:.2f}" for name, value in (lost | {"others": found.other_loss}).items())
             pictures[f"{network.name}, {title}"] = found.confusion_after
@@ -45,7 +51,9 @@ def measure(networks: list[Network]) -> Claim:
                 "recall lost by these classes": float(found.masked_loss),
                 RECOGNISED: float(left.mean()) if left.size else np.nan,
                 "recall lost by the others": float(found.other_loss),
-                "most recall lost by another": float(np.fmax.reduce(others, initial=np.nan)),
+                LOST: float(np.fmax.reduce(found.recall_lost[others], initial=np.nan)),
+                f"{LOST}, from": max((each.low for each in ends), default=np.nan),
+                f"{LOST}, to": max((each.high for each in ends), default=np.nan),
             }
     if len(networks) > 1:
         for title, left in recognised.items():
@@ -58,7 +66,8 @@ def measure(networks: list[Network]) -> Claim:
         "claim holds where a removed class's place on the diagonal empties (and with it the column of those taken for "
         "it) and the other rows stay, and where a plain network's place does not: compare the share of their images "
         "that is still recognised (beside it the difference from the other network's on the same images, with its 95 % "
-        "interval, which takes both choices of filters as given), and the filters removed for it.",
+        "interval, which takes both choices of filters as given), and the filters removed for it. The most that "
+        "another class loses has the largest lower and the largest upper end of these classes' intervals beside it.",
         numbers,
         {
             "masking": Picture(

@@ -4,11 +4,11 @@ import base64
 import html
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 from matplotlib.figure import Figure
@@ -32,11 +32,12 @@ from experiments import (
 )
 from experiments.claims import Claim
 from experiments.network import Network, open_networks
-from lsg_jax import Run, files
+from lsg_jax import Run, checks, data, files
 from lsg_jax.config import Unset
 
+Measure = Callable[[list[Network]], Claim]
 # All but the attacks, which take minutes.
-MEASURES: tuple[Callable[[list[Network]], Claim], ...] = (
+MEASURES: tuple[Measure, ...] = (
     table1.measure,
     gates.measure,
     masking.measure,
@@ -89,12 +90,11 @@ class Options:
     """The folder for report.html and report.json (default: the run folder)."""
     attack_images: int = attacks.IMAGES
     """How many test images are attacked; 0 leaves the attacks out, which take minutes a network."""
-    attack_budget: Literal["short", "cited"] = "short"
+    attack_budget: attacks.Budget = "short"
     """short, which takes minutes a network on a CPU, or cited, that of the papers they are from: hours."""
 
     def __post_init__(self) -> None:
-        if self.attack_images < 0:
-            raise ValueError(f"--attack-images must be at least 0, got {self.attack_images}")
+        checks.whole("--attack-images", self.attack_images, 0)
 
 
 def content_of(networks: list[Network], found: list[Claim]) -> dict[str, Any]:
@@ -132,7 +132,11 @@ def page(networks: list[Network], found: list[Claim]) -> str:
 
 
 def _origin(run: Run) -> str:
-    return "imported, trained elsewhere" if run.imported else summarize.command(run.config)
+    if run.imported:
+        return "imported, trained elsewhere"
+    if run.config.data.dataset not in data.DATASETS:
+        return "trained by a program of its own (lsg_jax.training.loop.fit)"
+    return summarize.command(run.config)
 
 
 def _section(claim: Claim) -> str:
@@ -176,13 +180,21 @@ def _cell(value: Any) -> str:
 
 
 def report(options: Options) -> None:
-    """Measures every claim and writes both files."""
+    """Opens the networks, measures every claim and writes both files."""
     networks = open_networks(options.run, options.against, options.data_dir)
     folder = cli.output_folder(options.run, options.output)
-    cli.check_writable(folder)
     measures = list(MEASURES)
     if options.attack_images:
         measures.append(partial(attacks.measure, count=options.attack_images, budget=options.attack_budget))
+    write(networks, folder, measures)
+
+
+def write(networks: list[Network], folder: Path, measures: Sequence[Measure] = MEASURES) -> None:
+    """Writes report.html and report.json of one network, or of one beside another on the same images.
+
+    Raises ValueError where the folder cannot be written.
+    """
+    cli.check_writable(folder)
     found = []
     for measure in measures:
         began = time.perf_counter()

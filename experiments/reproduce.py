@@ -118,7 +118,7 @@ def _reproduce(name: str, options: Options) -> None:
         training.name
         for training in plan.trainings
         if plan.kept
-        and not _is_reported(copies / training.name / "report.json", training.control, training.attack_images > 0)
+        and not _is_reported(copies / training.name / "report.json", training.control, training.attack_images)
     ]
     if plan.summary and summarized and not unreported:
         print(f"{summary} is there already; remove it to make it again")
@@ -148,14 +148,16 @@ def _reproduce(name: str, options: Options) -> None:
         _command("results", f"--folder={options.results}")
 
 
-def _is_reported(report: Path, control: str | None, attacked: bool = False) -> bool:
-    """Tells whether there is a report of this version against that control, with attacks where they are asked for."""
+def _is_reported(report: Path, control: str | None, attack_images: int = 0) -> bool:
+    """Tells whether there is a report of this version against that control, with as many images attacked at least."""
     try:
         content = stored.read(report)
     except (OSError, ValueError):
         return False
     others = [] if control is None else [control]
-    return content["networks"][1:] == others and ("attacks" in content["claims"] or not attacked)
+    attacks = content["claims"].get("attacks")
+    attacked = 0 if attacks is None else min(each["images"] for each in attacks["numbers"][report.parent.name].values())
+    return content["networks"][1:] == others and attacked >= attack_images
 
 
 def _folders(plan: Plan, options: Options) -> list[Path]:

@@ -23,6 +23,8 @@ def claims_table(report: dict[str, Any], stated: bool = False) -> str:
         cells = ["" if value is None else f"{value:.4f}" for value in values]
         if row.over_images:
             cells[0] += _bracketed(found[0][claims.less(row.place[-1])])
+        if (ends := verdicts.own_ends(row, found[0])) is not None:
+            cells[0] += f" ({ends[0]:.4f} to {ends[1]:.4f})"
         if row.filters is not None:
             counts = [numbers[row.filters] for numbers in found]
             cells = [f"{cell} ({count:.3g} filters)" for cell, count in zip(cells, counts, strict=True)]

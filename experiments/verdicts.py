@@ -89,7 +89,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             Row(
                 f"{mask}: no other class loses 0.02 of its recall (the one that loses most)",
                 "none",
-                ("masking", mask, "most recall lost by another"),
+                ("masking", mask, masking.LOST),
                 lambda ours, control: 0.02 - ours,
                 filters="filters removed",
                 alone=True,
@@ -286,8 +286,17 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
         if difference["low"] is None:
             return WORDS[None]
         judged = [control + difference[end] for end in ("low", "high")]
+    elif (ends := own_ends(row, both[0])) is not None:
+        judged = ends
     holds = _told(row, [row.margin(each, control) for each in judged], control)
     return said(holds, row.alone and control is not None and _all([row.margin(control, control)]))
+
+
+def own_ends(row: Row, numbers: dict[str, Any]) -> list[float] | None:
+    """Returns the ends of a figure's own interval, None where it has none."""
+    ends = [numbers.get(f"{row.place[-1]}, {end}") for end in ("from", "to")]
+    known = [end for end in ends if end is not None]
+    return known if len(known) == 2 else None
 
 
 def said(holds: bool | None, too: bool | None) -> str:

@@ -168,11 +168,19 @@ COMMANDS = [
     ("experiments.masking", "--run={tmp}/a_run --data-dir={tmp}/empty", "leave out --data-dir"),
     ("experiments.report", "", "missing option: PATH"),
     ("experiments.report", "{tmp}/nothing", "there is no run folder"),
-    ("experiments.report", "{tmp}/a_run --attack-images=-1", "--attack-images must be at least 0, got -1"),
+    (
+        "experiments.report",
+        "{tmp}/a_run --attack-images=-1",
+        "--attack-images must be a whole number of at least 0",
+    ),
     ("experiments.report", "{tmp}/a_run --attack-images=few", "--attack-images must be a whole number, got 'few'"),
     ("experiments.report", "{tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
     ("experiments.report", "{tmp}/a_run --attack-budget=long", "--attack-budget"),
-    ("experiments.attacks", "--run={tmp}/a_run --attack-images=0", "--attack-images must be at least 1, got 0"),
+    (
+        "experiments.attacks",
+        "--run={tmp}/a_run --attack-images=0",
+        "--attack-images must be a whole number of at least",
+    ),
     ("experiments.attacks", "--run={tmp}/a_run --attack-budget=long", "--attack-budget"),
     ("experiments.publish", "{tmp}/a_run", "missing option: PATH"),
     ("experiments.publish", "{tmp}/nothing {tmp}/copy", "there is no run folder"),
@@ -1169,6 +1177,18 @@ FUNCTIONS = {
         lambda: comparison.interval("1"),
         r"an interval's values must be an array real\[S\], got '1'",
     ),
+    "data.channel_statistics: floats": (
+        lambda: data.channel_statistics(IMAGES / 255),
+        r"images must be an array uint8\[N, H, W, channels\], got float64\[6, 8, 8, 3\]",
+    ),
+    "comparison.interval_of: one": (
+        lambda: comparison.interval_of(0.5, 0.1, 1),
+        "count must be a whole number of at least 2, got 1",
+    ),
+    "comparison.interval_of: percent": (
+        lambda: comparison.interval_of(0.5, 0.1, 3, 95),
+        r"confidence must be a number in \(0, 1\), got 95",
+    ),
     "comparison.share_interval: shares": (
         lambda: comparison.share_interval(np.array([0.5])),
         r"a share's values must be an array bool\[N\], got float64\[1\]",
@@ -1272,6 +1292,10 @@ FUNCTIONS = {
     "plots.confusion_matrices: shape": (
         lambda: plots.confusion_matrices({"net": GATE}, NAMES),
         r"'net' must be an array real\[3, 3\], got float32\[3, 4\]",
+    ),
+    "plots.masked_recall: matrices": (
+        lambda: plots.masked_recall({"net": np.eye(3)}, NAMES),
+        r"'net' must be of type Masking, got float64\[3, 3\]",
     ),
     "plots.confusion_matrices: text": (
         lambda: plots.confusion_matrices({"net": np.eye(3)}, "abc"),

@@ -28,6 +28,7 @@ from experiments import (
 )
 from experiments.network import open_networks
 from lsg_jax import cache, data, load_run, save_run
+from lsg_jax.analysis.comparison import paired_interval
 from lsg_jax.analysis.correlation import class_order
 from lsg_jax.metrics import filter_correlation
 
@@ -164,6 +165,14 @@ def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatc
     assert difference["mean"] == pytest.approx(found["share of their images still recognised"] - other)
     assert difference["low"] <= difference["mean"] <= difference["high"]
     assert found["most recall lost by another"] == pytest.approx(max(lost[1:]))
+    intervals = [
+        paired_interval(before[chosen] == label, predicted[chosen] == label)
+        for label in range(1, 10)
+        for chosen in [dataset.test.labels == label]
+    ]
+    assert found["most recall lost by another, from"] == pytest.approx(max(each.low for each in intervals))
+    assert found["most recall lost by another, to"] == pytest.approx(max(each.high for each in intervals))
+    assert (tmp_path / "masked_recall.png").stat().st_size > 10_000
     assert "filters removed" in capsys.readouterr().out
 
 
@@ -173,6 +182,17 @@ def test_a_plain_network_is_given_the_gate_that_is_solved_for_phi(runs):
     np.testing.assert_array_equal(network.gate, network.solved.gate)
     assert table1.measure([network]).numbers["none"]["L1 norm"] == pytest.approx(float(network.solved.density))
     assert gates.measure([network]).numbers["none"]["density"] == 1
+
+
+@pytest.mark.parametrize(("stated", "noted"), [(0.0, False), (0.009, False), (0.011, True), (-0.011, True)])
+def test_images_that_do_not_seem_to_be_those_of_the_run_are_noted(runs, tmp_path, capsys, stated, noted):
+    run, test = load_run(runs / "none"), data.load("digits").test
+    accuracy = np.mean(run.logits(test.images).argmax(1) == test.labels)
+    last = run.history[-1] | {"test_accuracy": float(accuracy) + stated}
+    save_run(dataclasses.replace(run, history=[*run.history[:-1], last]), tmp_path / "run")
+    (network,) = open_networks(tmp_path / "run", None, None)
+    assert network.features.shape == (len(test.labels), run.gate.shape[1])
+    assert ("another copy of the data set?" in capsys.readouterr().err) == noted
 
 
 def test_networks_that_cannot_be_compared_are_refused(runs, tmp_path):

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import lsg_jax
-from experiments import claims, markdown
-from lsg_jax import models
+from experiments import claims, markdown, stored
+from lsg_jax import data, models
 from lsg_jax.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -112,11 +112,23 @@ def test_the_programs_shown_run(runs, monkeypatch, tmp_path):
     lsg_jax.export_torch(run, "resnet20.safetensors")
     programs = [each for page in PAGES for each in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
     programs = [each for each in programs if not each.startswith("--8<--")]
-    assert len(programs) == 2
+    assert len(programs) == 3
+    digits = data.load("digits")
+    few = {
+        f"{name}_{part}": getattr(split, part)[split.labels < 3][:150]
+        for name, split in (("train", digits.train), ("test", digits.test))
+        for part in ("images", "labels")
+    }
+    np.savez("mine.npz", **few)
     for program in programs:
-        exec(program, {"images": np.zeros((2, 16, 16, 1), np.uint8)})
+        exec(program.replace("resnet20", "resnet8").replace("resnet8.safe", "resnet20.safe").replace("=31", "=2"), {})
     assert lsg_jax.load_run("runs/public").config.model == "resnet8"
     assert Path("copy.safetensors").exists()
+    mine = lsg_jax.load_run("runs/mine-learned")
+    np.testing.assert_allclose(mine.mean, few["train_images"].mean() / 255, rtol=1e-6)
+    assert len(mine.history) == 2
+    assert stored.read(Path("runs/mine-learned/report.json"))["networks"] == ["mine-learned", "mine-none"]
+    assert "trained by a program of its own" in Path("runs/mine-learned/report.html").read_text()
 
 
 def test_the_site_is_built_and_has_what_the_docstrings_say(tmp_path):

@@ -11,6 +11,7 @@ from lsg_jax import plots
 from lsg_jax.analysis.comparison import Interval
 from lsg_jax.analysis.correlation import ClassOrder
 from lsg_jax.analysis.localization import Curves
+from lsg_jax.analysis.masking import Masking
 from lsg_jax.analysis.ownership import OwnershipStatistics
 from lsg_jax.analysis.similarity import Similarity
 
@@ -59,6 +60,20 @@ def test_confusion_matrices_have_true_classes_down(count):
         assert {text.get_position(): text.get_text() for text in axis.texts}[(1, 0)] == "75"
         assert ticks(axis.get_yticklabels()) == ticks(axis.get_xticklabels()) == NAMES
         assert axis.get_ylabel() == "true class"
+
+
+def test_masked_recall_has_both_bars_of_each_class_with_images():
+    before, after = np.diag([1.0, 0.8, 0]), np.diag([0.05, 0.75, 0])
+    found = Masking(np.array([True]), np.array([20, 20, 0]), before, after, np.zeros(3), np.zeros(40), 0.95, 0.05)
+    shown = panels(plots.masked_recall({f"net {i}": found for i in range(3)}, NAMES))
+    assert [axis.get_title() for axis in shown] == ["net 0", "net 1", "net 2"]
+    for axis in shown:
+        first, second = ([bar.get_height() for bar in bars] for bars in axis.containers)
+        np.testing.assert_allclose(first, [100, 80, np.nan])
+        np.testing.assert_allclose(second, [5, 75, np.nan])
+        assert [text.get_text() for text in axis.texts] == ["5", "75", ""]
+        assert ticks(axis.get_xticklabels()) == NAMES
+        assert axis.get_ylabel() == "recognised (%)"
 
 
 def test_confusion_matrices_of_many_classes_have_no_numbers():

@@ -98,12 +98,14 @@ def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_p
     asked.clear()
     report = tmp_path / "results" / "runs" / "second" / "report.json"
     older = report.read_text().replace(f'"version": {stored.VERSIONS["report"]}', '"version": 1')
-    for text, wants_attacks in ((older, False), ("{", False), (report.read_text(), True)):
+    few = json.loads(report.read_text())
+    few["claims"]["attacks"] = {"title": "", "numbers": {"second": {"one pixel": {"images": 4}}}}
+    for text, images in ((older, 0), ("{", 0), (report.read_text(), 5), (json.dumps(few), 5)):
         report.write_text(text)
-        attacked = small_plan[1]._replace(attack_images=5 * wants_attacks)
+        attacked = small_plan[1]._replace(attack_images=images)
         monkeypatch.setitem(PLANS, "small", Plan("digits", (small_plan[0], attacked), summary="tradeoff"))
         reproduce.reproduce(options)
-    assert asked == ["results", "report", "results"] * 3
+    assert asked == ["results", "report", "results"] * 4
 
 
 def test_a_plan_of_several_seeds_trains_them_together_and_keeps_the_comparison(small_plan, tmp_path, monkeypatch):

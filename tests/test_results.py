@@ -13,6 +13,7 @@ import pytest
 import scipy.stats
 
 from experiments import attacks, claims, convergence, ownership, report, results, stored, summarize, tables, verdicts
+from experiments.masking import LOST
 from experiments.network import open_networks
 from lsg_jax import load_run, save_run
 from lsg_jax.analysis.comparison import Interval
@@ -448,4 +449,31 @@ def test_one_network_that_is_judged_alone_does_so_likewise(ours, control, said):
         "claims": {"masking": {"numbers": {"gated": {}}}, "specificity": {"numbers": numbers}},
     }
     (row,) = (each for each in verdicts.rows(content) if each.claim.endswith("own filters is at most 0.05"))
+    assert verdicts.verdict(row, content) == said
+
+
+@pytest.mark.parametrize(
+    ("ends", "control", "said"),
+    [
+        ((-0.01, 0.019), 0.1, "yes"),
+        ((-0.01, 0.019), 0.01, "yes, the control too"),
+        ((0.01, 0.03), 0.1, "cannot tell"),
+        ((0.021, 0.05), 0.1, "no"),
+        ((None, None), 0.1, "yes"),
+    ],
+)
+def test_a_figure_with_an_interval_of_its_own_is_judged_at_both_ends_of_it(ends, control, said):
+    def mask(lost, ends=(None, None)):
+        shared = {"share of their images still recognised": 0.1, "filters removed": 5}
+        return {"without filters of cat": shared | {LOST: lost, f"{LOST}, from": ends[0], f"{LOST}, to": ends[1]}}
+
+    numbers = {"gated": mask(0.005, ends), "plain": mask(control)}
+    less = claims.less("share of their images still recognised")
+    numbers["gated"]["without filters of cat"][less] = {"mean": 0, "low": -0.1, "high": 0.1}
+    content = {
+        "networks": ["gated", "plain"],
+        "trained": {name: {"model": "resnet20"} for name in numbers},
+        "claims": {"masking": {"numbers": numbers}},
+    }
+    (row,) = (each for each in verdicts.rows(content) if "no other class loses 0.02" in each.claim)
     assert verdicts.verdict(row, content) == said

@@ -2,5 +2,6 @@
 
 from lsg_jax.data.augment import augment, normalize
 from lsg_jax.data.datasets import DATASETS, Dataset, Split, checked, load
+from lsg_jax.data.statistics import channel_statistics
 
-__all__ = ["DATASETS", "Dataset", "Split", "augment", "checked", "load", "normalize"]
+__all__ = ["DATASETS", "Dataset", "Split", "augment", "channel_statistics", "checked", "load", "normalize"]

@@ -8,7 +8,11 @@ from lsg_jax import checks
 
 
 def channel_statistics(images: np.ndarray) -> np.ndarray:
-    """Returns mean and standard deviation of each channel, f64[2, channels], of uint8 images scaled to [0, 1]."""
+    """Returns mean and standard deviation of each channel, f64[2, channels], of uint8 images scaled to [0, 1].
+
+    Raises ValueError where the images are not uint8[N, H, W, channels].
+    """
+    checks.array("images", images, np.uint8, "N", "H", "W", "channels")
     levels = np.arange(256) / 255
     counts = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
     means = [np.average(levels, weights=count) for count in counts]
