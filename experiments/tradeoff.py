@@ -87,7 +87,8 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
 def curves(arms: dict[str, dict[int, Network]]) -> list[list[str]]:
     """Returns the arms that differ in one number alone, in its order: one list for each curve that they lie on.
 
-    Several weights of both costs in one proportion lie on a curve too, which begins without either.
+    Weights of both costs in one proportion lie on a curve too, which begins without either, where there are several of
+    them or no other curve leads to the one.
     """
     settings = {arm: _settings(next(iter(seeds.values()))) for arm, seeds in arms.items()}
     families: dict[tuple[Any, ...], dict[float, str]] = defaultdict(dict)
@@ -100,7 +101,10 @@ def curves(arms: dict[str, dict[int, Network]]) -> list[list[str]]:
         if all(costs := [each[cost] for cost in _COSTS]):
             proportional[(round(costs[0] / costs[1], 9), *_but_for(each, *_COSTS))][costs[0]] = arm
     free = {_but_for(each, *_COSTS): {0.0: arm} for arm, each in settings.items() if not any(each[c] for c in _COSTS)}
-    families |= {key: free.get(key[1:], {}) | family for key, family in proportional.items() if len(family) > 1}
+    joined = {arm for family in families.values() if len(family) > 1 for arm in family.values()}
+    for key, family in proportional.items():
+        if len(family) > 1 or not joined.intersection(family.values()):
+            families[key] = free.get(key[1:], {}) | family
     return [[family[value] for value in sorted(family)] for family in families.values() if len(family) > 1]
 
 

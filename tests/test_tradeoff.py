@@ -333,6 +333,8 @@ def test_arms_that_differ_in_one_number_lie_on_a_curve(runs):
     }
     curves = tradeoff.curves(arms)
     assert sorted(curves) == [["learned", "weak", "strong"], ["strong", "both"]]
+    alone = {name: arms[name] for name in ("none", "learned", "both")}
+    assert tradeoff.curves(alone) == [["learned", "both"]]
     doubled = {"double": trained(silence_weight=4.0, complement_weight=2.0)}
     assert ["learned", "both", "double"] in tradeoff.curves(doubled | arms)
     assert ["both", "double"] in tradeoff.curves(doubled | {"both": arms["both"]})
