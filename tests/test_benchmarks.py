@@ -4,10 +4,30 @@ import sys
 
 import pytest
 
-from benchmarks import turns
+from benchmarks import commands, cpu, turns
 
+# Serves a task by a clock of its own: the first run takes a thousand seconds, the others what the order says.
+WORKER = """
+import json, sys, time
+from benchmarks import worker
+
+clock = [0.0]
+time.perf_counter = lambda: clock[0]
+
+def task(seconds):
+    left = iter([1000.0, *seconds])
+
+    def run():
+        clock[0] += next(left)
+
+    return run
+
+worker.serve({"fake": task}, json.loads(sys.argv[-1]), "fake 1")
+"""
 # Reads no turn, so that the next one is told to a pipe without a reader.
 DEAD = 'import os, signal, sys\nos.close(0)\nprint(\'{"version": "fake 1"}\', flush=True)\n'
+FOUND = {"ours": 4.0, "theirs": 2.0, "pair_ratios": [3.0, 1.0, 4.0], "flops": 1e9}
+FOUND |= {"peak_bytes": {"ours": 2**20, "theirs": 2**22}}
 
 
 @pytest.fixture
@@ -21,6 +41,32 @@ def python(tmp_path):
         return str(file)
 
     return make
+
+
+def cells(table, title):
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| {title} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_first_turn_does_not_count():
+    tasks = {"ours": iter([100.0, 1.0, 2.0]).__next__, "theirs": iter([200.0, 3.0, 4.0]).__next__}
+    assert turns.in_turn(tasks, 2) == {"ours": [1.0, 2.0], "theirs": [3.0, 4.0]}
+
+
+def test_a_comparison_is_of_turns_after_the_first_and_above_1_where_ours_is_faster(python):
+    order = {"script": "jax_worker", "python": python(WORKER), "task": "fake"}
+    sides = ({"arguments": {"seconds": seconds}} for seconds in ([1.0, 4.0, 2.0], [3.0, 4.0, 8.0]))
+    found = turns.compare(*(order | side for side in sides), 3, 8.0)
+    assert found["pair_ratios"] == [3.0, 1.0, 4.0]
+    assert (found["ours"], found["theirs"], found["versions"]) == (4.0, 2.0, ["fake 1", "fake 1"])
+
+
+def test_tables_show_the_median_of_the_turns_ratios():
+    table = cpu.table({"comparisons": dict.fromkeys(cpu.TITLES, FOUND)})
+    title = cpu.TITLES["evaluation"]
+    assert cells(table, title)[:4] == [title, "4.0 images/s", "2.0 images/s", "3.00"]
+    assert cells(table, "peak memory of that epoch (PyTorch's DataLoader process not counted)")[3] == "0.25"
+    assert commands.row("digits", [1.0, 4.0, 2.0], [4.0, 4.0, 3.0]) == ("digits", "2.0", "4.0", "0.67")
 
 
 @pytest.mark.parametrize("script", ["jax_worker", "torch_worker"])
