@@ -113,7 +113,7 @@ def main() -> None:
         "before": options.before,
         "seconds": measure(options),
     }
-    results.write("commands", measured, table(measured))
+    results.write("commands", results.origin() | measured, table(measured))
 
 
 if __name__ == "__main__":

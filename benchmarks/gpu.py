@@ -130,7 +130,7 @@ def main() -> None:
     if jax.default_backend() != "gpu":
         raise ValueError(f"JAX sees no GPU but {jax.devices()[0].device_kind}; install '.[cuda12]', or try --smoke")
     command = f"python -m benchmarks.gpu --pairs={options.pairs} --epochs={options.epochs}"
-    measured = {"command": command, "comparisons": comparisons(options)}
+    measured = results.origin() | {"command": command, "comparisons": comparisons(options)}
     results.write("gpu", measured)  # so that they are kept, whatever becomes of the runs
     results.write("gpu", measured | {"runs": whole_runs(options)})
 

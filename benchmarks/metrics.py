@@ -201,7 +201,7 @@ def main() -> None:
         "network": of_network(options),
         "gate": of_gate(options),
     }
-    results.write("metrics", measured, table(measured))
+    results.write("metrics", results.origin() | measured, table(measured))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """The benchmarks, with workers that tell the seconds they are given; speed itself is never asserted."""
 
+import json
 import sys
 
 import pytest
 
-from benchmarks import commands, cpu, turns
+from benchmarks import commands, cpu, results, turns
+from lsg_jax import cache
 
 # Serves a task by a clock of its own: the first run takes a thousand seconds, the others what the order says.
 WORKER = """
@@ -62,11 +64,60 @@ def test_a_comparison_is_of_turns_after_the_first_and_above_1_where_ours_is_fast
 
 
 def test_tables_show_the_median_of_the_turns_ratios():
-    table = cpu.table({"comparisons": dict.fromkeys(cpu.TITLES, FOUND)})
-    title = cpu.TITLES["evaluation"]
-    assert cells(table, title)[:4] == [title, "4.0 images/s", "2.0 images/s", "3.00"]
+    found = FOUND | {"machine": {"cores": 2}}
+    table = cpu.table({"comparisons": dict.fromkeys(cpu.NAMES, found)})
+    for title in (cpu.TITLES["evaluation"], cpu.OWN_TITLES["huge-pages"]):
+        assert cells(table, title)[:4] == [title, "4.0 images/s", "2.0 images/s", "3.00"]
     assert cells(table, "peak memory of that epoch (PyTorch's DataLoader process not counted)")[3] == "0.25"
     assert commands.row("digits", [1.0, 4.0, 2.0], [4.0, 4.0, 3.0]) == ("digits", "2.0", "4.0", "0.67")
+
+
+def test_a_file_tells_revision_and_machine(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("<!-- commands -->\n<!-- /commands -->\n")
+    (tmp_path / "results" / "benchmarks").mkdir(parents=True)
+    seconds = {"digits": [1.0], "digits before": [2.0], "start": [3.0]}
+    monkeypatch.setattr(commands, "measure", lambda options: seconds)
+    monkeypatch.setattr(sys, "argv", ["commands", "--before=abc"])
+    commands.main()
+    written = json.loads((tmp_path / "results" / "benchmarks" / "commands.json").read_text())
+    assert written == results.origin() | {
+        "command": "python -m benchmarks.commands --before=abc --pairs=5",
+        "before": "abc",
+        "seconds": seconds,
+    }
+
+
+def test_machines_with_another_processor_differ(monkeypatch):
+    here = results.origin()["machine"]
+    monkeypatch.setattr(cache, "processor", lambda: "another")
+    assert results.origin()["machine"] != here
+
+
+def test_a_comparison_keeps_its_command_its_revision_and_its_machine(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("<!-- cpu -->\n<!-- /cpu -->\n")
+    (tmp_path / "results" / "benchmarks").mkdir(parents=True)
+    monkeypatch.setattr(cpu, "measure", lambda options: ((name, FOUND) for name in chosen))
+
+    def kept(revision, cores, *arguments):
+        monkeypatch.setattr(results, "origin", lambda: {"revision": revision, "machine": {"cores": cores}})
+        monkeypatch.setattr(sys, "argv", ["cpu", *arguments])
+        cpu.main()
+        return json.loads((tmp_path / "results" / "benchmarks" / "cpu.json").read_text())
+
+    chosen = ("matrix-product", "evaluation", "epoch")
+    before = kept("abc", 2)
+    chosen = ("evaluation",)
+    after = kept("def", 64, "--pairs=7", "--only=evaluation")
+    command = "python -m benchmarks.cpu --pairs=7 --steps=10 --loader-workers=1 --only=evaluation"
+    new = FOUND | {"command": command, "revision": "def", "machine": {"cores": 64}}
+    assert after == {"comparisons": before["comparisons"] | {"evaluation": new}}
+    old = {"command": "python -m benchmarks.cpu --pairs=5 --steps=10 --loader-workers=1", "revision": "abc"}
+    assert after["comparisons"]["epoch"] == FOUND | old | {"machine": {"cores": 2}}
+    page = (tmp_path / "README.md").read_text()
+    assert cells(page, cpu.TITLES["epoch"])[4:] == ["4", "1.00"]
+    assert cells(page, cpu.TITLES["evaluation"])[4:] == ["4", ""]
 
 
 @pytest.mark.parametrize("script", ["jax_worker", "torch_worker"])
