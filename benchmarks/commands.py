@@ -89,8 +89,8 @@ def measure(options: Options) -> dict[str, list[float]]:
 
 
 def row(title: str, ours: list[float], theirs: list[float]) -> tuple[str, ...]:
-    """Returns a row of the table: medians and their ratio."""
-    return (title, f"{median(ours):.1f}", f"{median(theirs):.1f}", f"{median(ours) / median(theirs):.2f}")
+    """Returns a row of the table: medians and that of the turns' ratios."""
+    return (title, f"{median(ours):.1f}", f"{median(theirs):.1f}", f"{median(turns.ratios(ours, theirs)):.2f}")
 
 
 def table(measured: dict[str, Any]) -> str:
@@ -113,7 +113,7 @@ def main() -> None:
         "before": options.before,
         "seconds": measure(options),
     }
-    results.write("commands", measured, table(measured))
+    results.write("commands", results.origin() | measured, table(measured))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """``python -m benchmarks.cpu``: training and evaluation on this machine's cores against PyTorch's.
 
-Writes ``results/benchmarks/cpu.json`` and the table in a page, after each comparison. PyTorch may live in another
+Writes ``results/benchmarks/cpu.json`` and the tables in a page, after each comparison. PyTorch may live in another
 environment: ``--torch-python``.
 """
 
@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import jax
@@ -28,12 +29,15 @@ TITLES = {
     "matrix-product": "a matrix product in float32",
     "resnet20-std": "ResNet-20 training, STD epochs (ours shuffles and augments, PyTorch repeats one batch)",
     "resnet20-lsg": "ResNet-20 training, LSG epochs (likewise)",
-    "lsg-against-std": "our LSG epochs against our STD epochs",
-    "huge-pages": "our STD epochs with memory on huge pages against those without",
     "alexnet-std": "AlexNet training, STD epochs (likewise)",
     "evaluation": "evaluation of 10,000 images (ours of both paths)",
     "epoch": "a whole epoch of CIFAR-10: data, augmentation, training, evaluation",
 }
+OWN_TITLES = {
+    "lsg-against-std": "LSG epochs against STD epochs",
+    "huge-pages": "STD epochs with memory on huge pages against those without",
+}
+NAMES = (*TITLES, *OWN_TITLES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +60,8 @@ class Options(turns.Options):
         checks.whole("--steps", self.steps, 1)
         checks.whole("--loader-workers", self.loader_workers, 1)
         turns.require_python(self.torch_python)
-        if self.only is not None and self.only not in TITLES:
-            raise ValueError(f"unknown --only {self.only!r}; choose one of: {', '.join(TITLES)}")
+        if self.only is not None and self.only not in NAMES:
+            raise ValueError(f"unknown --only {self.only!r}; choose one of: {', '.join(NAMES)}")
 
 
 def operations(model: str) -> float:
@@ -129,26 +133,35 @@ def measure(options: Options) -> Iterator[tuple[str, dict[str, Any]]]:
         print(f"{'':20s}{'ours a s':>10s}{'theirs a s':>12s}{'ratio':>8s}")
         for name, (ours, theirs, units, flops) in tqdm(chosen.items(), "comparing", leave=False, disable=None):
             found = turns.compare(ours, theirs, options.pairs, units) | {"flops": flops}
-            print(f"{name:20s}{found['ours']:10.2f}{found['theirs']:12.2f}{found['ratio']:8.2f}", flush=True)
+            ratio = median(found["pair_ratios"])
+            print(f"{name:20s}{found['ours']:10.2f}{found['theirs']:12.2f}{ratio:8.2f}", flush=True)
             yield name, found
 
 
+def sides(found: dict[str, Any], unit: str = "images/s") -> tuple[str, ...]:
+    """Returns three cells of a table: the medians of both sides, and that of the turns' ratios."""
+    rates = (f"{found[side]:.{0 if found[side] > 99 else 1}f} {unit}" for side in ("ours", "theirs"))
+    return (*rates, f"{median(found['pair_ratios']):.2f}")
+
+
 def table(measured: dict[str, Any]) -> str:
-    """Returns the Markdown table of what ``measure`` returned."""
-    rows = []
-    limit = measured["comparisons"]["matrix-product"]
-    for name, found in measured["comparisons"].items():
-        rate = found["ours"] * found["flops"] / 1e9
-        sides = (f"{found[side]:.{0 if found[side] > 99 else 1}f}" for side in ("ours", "theirs"))
-        unit = "products/s" if name == "matrix-product" else "images/s"
-        ours, theirs = (f"{side} {unit}" for side in sides)
-        share = rate * 1e9 / limit["flops"] / max(limit["ours"], limit["theirs"])
-        rows.append((TITLES[name], ours, theirs, f"{found['ratio']:.2f}", f"{rate:.0f}", f"{share:.2f}"))
-    peak = measured["comparisons"]["epoch"]["peak_bytes"]
+    """Returns the Markdown tables of what ``measure`` yielded: against PyTorch, and of ours against ours."""
+    comparisons, rows = measured["comparisons"], []
+    product = comparisons["matrix-product"]
+    limit = product["flops"] * max(product["ours"], product["theirs"])
+    for name, found in ((each, comparisons[each]) for each in TITLES if each in comparisons):
+        rate = found["ours"] * found["flops"]
+        share = f"{rate / limit:.2f}" if found["machine"] == product["machine"] else ""
+        cells = sides(found, "products/s" if name == "matrix-product" else "images/s")
+        rows.append((TITLES[name], *cells, f"{rate / 1e9:.0f}", share))
+    peak = comparisons["epoch"]["peak_bytes"]
     ours, theirs = (f"{peak[side] / 2**20:.0f} MiB" for side in ("ours", "theirs"))
     title = "peak memory of that epoch (PyTorch's DataLoader process not counted)"
-    rows.append((title, ours, theirs, f"{peak['ratio']:.2f}", "", ""))
-    return markdown.table(("what", "ours", "theirs", "ratio", "GFLOP/s, ours", "of a product's"), rows)
+    rows.append((title, ours, theirs, f"{peak['ours'] / peak['theirs']:.2f}", "", ""))
+    heads = ("what", "ours", "PyTorch", "ratio", "GFLOP/s, ours", "of the matrix product's rate")
+    own = [(title, *sides(comparisons[name])) for name, title in OWN_TITLES.items() if name in comparisons]
+    own_heads = ("ours against ours", "the first", "the second", "ratio")
+    return f"{markdown.table(heads, rows)}\n\n{markdown.table(own_heads, own)}"
 
 
 def main() -> None:
@@ -157,9 +170,10 @@ def main() -> None:
     kept = (results.read("cpu") or {"comparisons": {}})["comparisons"]
     command = f"python -m benchmarks.cpu --pairs={options.pairs} --steps={options.steps} "
     command += f"--loader-workers={options.loader_workers}"
+    command += "" if options.only is None else f" --only={options.only}"
     for name, found in measure(options):
-        kept[name] = found | {"command": command, "revision": results.revision()}
-        measured = {"comparisons": {each: kept[each] for each in TITLES if each in kept}}
+        kept[name] = found | {"command": command} | results.origin()
+        measured = {"comparisons": {each: kept[each] for each in NAMES if each in kept}}
         results.write("cpu", measured, table(measured) if {"matrix-product", "epoch"} <= set(kept) else None)
 
 

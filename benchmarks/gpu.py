@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import jax
@@ -76,7 +77,8 @@ def compare(options: Options, file: str, examples: int) -> dict[str, Any]:
     found = {}
     for name, (one, other) in tqdm(chosen.items(), "comparing", leave=False, disable=None):
         found[name] = turns.compare(one, other, options.pairs, examples // batch * batch)
-        print(f"{name:26s}" + "".join(f"{found[name][key]:12.2f}" for key in ("ours", "theirs", "ratio")), flush=True)
+        shown = found[name]["ours"], found[name]["theirs"], median(found[name]["pair_ratios"])
+        print(f"{name:26s}" + "".join(f"{each:12.2f}" for each in shown), flush=True)
     return found
 
 
@@ -128,7 +130,7 @@ def main() -> None:
     if jax.default_backend() != "gpu":
         raise ValueError(f"JAX sees no GPU but {jax.devices()[0].device_kind}; install '.[cuda12]', or try --smoke")
     command = f"python -m benchmarks.gpu --pairs={options.pairs} --epochs={options.epochs}"
-    measured = {"command": command, "comparisons": comparisons(options)}
+    measured = results.origin() | {"command": command, "comparisons": comparisons(options)}
     results.write("gpu", measured)  # so that they are kept, whatever becomes of the runs
     results.write("gpu", measured | {"runs": whole_runs(options)})
 

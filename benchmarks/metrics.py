@@ -170,23 +170,23 @@ def table(measured: dict[str, Any]) -> str:
     """Returns the Markdown table of what the command measured."""
     examples, filters, classes = measured["network"]["shape"]
     solved, information, gate = measured["network"]["phi"], measured["network"]["mutual-information"], measured["gate"]
-    extra = median(lsg - std for lsg, std in zip(gate["lsg"], gate["std"], strict=True))
-    ours, theirs = median(information["ours"]), median(information["theirs"])
+    extras = [lsg - std for lsg, std in zip(gate["lsg"], gate["std"], strict=True)]
+    extra, share = median(extras), median(turns.ratios(extras, gate["lsg"]))
+    longer = median(turns.ratios(information["theirs"], information["ours"]))
     size = f"{examples} images x {filters} filters x {classes} classes"
     rows = [
         (f"Phi of {size}, from pooled features to a converged G", f"{median(solved['ours']):.3f}", ""),
         (
             f"mutual information of all {filters * classes} pairs of the same",
-            f"{ours:.2f}",
-            f"scikit-learn's `mutual_info_classif` {theirs:.1f} s, {theirs / ours:.0f} times as long; largest "
-            f"difference {information['largest_difference']:.0e} nats",
+            f"{median(information['ours']):.2f}",
+            f"scikit-learn's `mutual_info_classif` {median(information['theirs']):.1f} s, {longer:.0f} times as long; "
+            f"largest difference {information['largest_difference']:.0e} nats",
         ),
         (
             f"gate and projection, C = {gate['classes']}, K = {gate['filters']}: LSG step less STD step",
             f"{extra:.4f}",
             f"{extra / (extra + median(gate['stage'])):.2%} of a step of ResNet-50's last stage and head (batch "
-            f"{gate['batch']}, {median(gate['stage']):.1f} s), {extra / median(gate['lsg']):.0%} of what follows the "
-            "last convolution",
+            f"{gate['batch']}, {median(gate['stage']):.1f} s), {share:.0%} of what follows the last convolution",
         ),
     ]
     return markdown.table(("what", "seconds", "against"), rows)
@@ -201,7 +201,7 @@ def main() -> None:
         "network": of_network(options),
         "gate": of_gate(options),
     }
-    results.write("metrics", measured, table(measured))
+    results.write("metrics", results.origin() | measured, table(measured))
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def main() -> None:
             raise ValueError(f"no profile of {options.model} with {side}, see above")
         measured["ms"][side] = json.loads(done.stdout)
         print(f"{side}: {measured['ms'][side]['step']:.0f} ms a step", flush=True)
-    results.write("profile", measured)
+    results.write("profile", results.origin() | measured)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ from typing import Any
 import jax
 
 from experiments import markdown
-from lsg_jax import files
+from lsg_jax import cache, files
 from lsg_jax.training import parallel
 
 
 def write(name: str, measured: dict[str, Any], table: str | None = None) -> None:
-    """Writes what was measured, where and of what, and its Markdown table into the part of a page marked ``name``."""
+    """Writes what was measured, and its Markdown table into the part of a page marked ``name``."""
     file = Path("results/benchmarks", f"{name}.json")
-    content = json.dumps({"revision": revision(), "machine": _machine()} | measured, indent=2) + "\n"
+    content = json.dumps(measured, indent=2) + "\n"
     files.publish(file, lambda temporary: temporary.write_text(content))
     if table is not None:
         markdown.fill({name: table})
@@ -29,13 +29,17 @@ def read(name: str) -> dict[str, Any] | None:
     return json.loads(file.read_text()) if file.is_file() else None
 
 
+def origin() -> dict[str, Any]:
+    """Returns the revision that is measured and the machine that measures it."""
+    machine = {"cores": parallel.cores(), "processor": cache.processor(), "device": jax.devices()[0].device_kind}
+    return {
+        "revision": revision(),
+        "machine": machine | {"python": platform.python_version(), "jax": jax.__version__},
+    }
+
+
 def revision(*paths: str) -> str:
     """Returns the revision of the project, with a mark where files differ from it, of all or of git's ``paths``."""
     described = subprocess.run(["git", "describe", "--always"], capture_output=True, text=True).stdout.strip()
     changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *paths], capture_output=True).returncode
     return f"{described}{'-dirty' if changed else ''}" if described else "unknown"
-
-
-def _machine() -> dict[str, Any]:
-    device = jax.devices()[0].device_kind
-    return {"cores": parallel.cores(), "device": device, "python": platform.python_version(), "jax": jax.__version__}

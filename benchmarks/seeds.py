@@ -30,7 +30,7 @@ def main() -> None:
         "command": f"python -m benchmarks.seeds --pairs={options.pairs}",
         "seconds": seconds,
     }
-    results.write("seeds", measured, table(measured))
+    results.write("seeds", results.origin() | measured, table(measured))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,6 +18,7 @@ import experiments
 from lsg_jax import checks
 
 PROJECT = Path(__file__).parents[1]
+TORCH = "; PyTorch comes with pip install -e '.[benchmark]', or --torch-python names a Python that has it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,27 +64,35 @@ def worker(
         assert process.stdout is not None
         stdin, stdout = process.stdin, process.stdout
 
-        def read() -> dict[str, Any]:
+        def read(hint: str = "") -> dict[str, Any]:
+            line = stdout.readline()
             try:
-                return json.loads(stdout.readline())
+                return json.loads(line)
             except ValueError as error:
+                with suppress(BrokenPipeError):  # closing writes what a dead worker could not be told
+                    stdin.close()
+                status = process.wait()
+                ended = f"status {status}" if status >= 0 else f"signal {-status}, {signal.strsignal(-status)}"
                 errors.seek(0)
-                said = errors.read().strip().splitlines() or ["it said nothing"]
-                raise ValueError(
-                    f"{script} failed at {order['task']} ({said[-1]}); PyTorch comes with pip install -e "
-                    "'.[benchmark]', or --torch-python names a Python that has it"
-                ) from error
+                said = (errors.read() + line).strip().splitlines() or ["it said nothing"]
+                raise ValueError(f"{script} failed at {order['task']} ({ended}: {said[-1]}){hint}") from error
 
         def turn() -> dict[str, Any]:
-            stdin.write("\n")
+            with suppress(BrokenPipeError):  # ``read`` finds that a worker is dead, and why
+                stdin.write("\n")
             return read()
 
-        yield read()["version"], turn
+        yield read(TORCH if script == "torch_worker" else "")["version"], turn
         stdin.close()
 
 
+def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    """Returns the ratio of every turn. The machine drifts between turns: what is stated is the median of these."""
+    return [one / other for one, other in zip(numerators, denominators, strict=True)]
+
+
 def compare(ours: dict[str, Any], theirs: dict[str, Any], pairs: int, units: float) -> dict[str, Any]:
-    """Runs both orders in turn and returns medians, in ``units`` a second, and their ratio, ours over theirs."""
+    """Runs both orders in turn and returns medians, in ``units`` a second, and every turn's ratio, ours over theirs."""
     with ExitStack() as stack:
         sides = [stack.enter_context(worker(**side)) for side in (ours, theirs)]
         turns = [[turn() for _, turn in sides] for _ in range(pairs)]
@@ -91,8 +101,7 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any], pairs: int, units: flo
     return {
         "ours": units / median(seconds[0]),
         "theirs": units / median(seconds[1]),
-        "ratio": median(seconds[1]) / median(seconds[0]),
-        "pair_ratios": [theirs / ours for ours, theirs in zip(*seconds, strict=True)],
-        "peak_bytes": {"ours": peaks[0], "theirs": peaks[1], "ratio": peaks[0] / peaks[1]},
+        "pair_ratios": ratios(seconds[1], seconds[0]),
+        "peak_bytes": {"ours": peaks[0], "theirs": peaks[1]},
         "versions": [version for version, _ in sides],
     }

@@ -30,7 +30,6 @@ import numpy as np
 import pytest
 
 import lsg_jax
-from benchmarks import turns
 from lsg_jax import data, gates, losses, metrics, models, plots, schedule
 from lsg_jax.analysis import (
     attacks,
@@ -1598,13 +1597,6 @@ def test_a_checkpoint_that_speaks_of_huge_images_fills_no_memory(runs, tmp_path)
         ValueError, match=r"images must be \[N, 1000000, 1000000, 1\] with N > 0, got shape \(6, 8, 8, 3\)"
     ):
         lsg_jax.load_run(tmp_path / "run").logits(IMAGES)
-
-
-def test_a_worker_that_is_no_python_is_named():
-    order = {"script": "torch_worker", "python": shutil.which("echo"), "task": "product"}
-    said = r"torch_worker failed at product \(it said nothing\).*--torch-python names a Python that has it"
-    with pytest.raises(ValueError, match=said), turns.worker(**order):
-        pass
 
 
 def test_training_goes_on_from_the_checkpoint_before_one_of_foreign_content(whole_run, tmp_path, capsys):
