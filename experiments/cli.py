@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import tyro
 
-from lsg_jax import cache, data, files, gates, load_run, models, plots
+from lsg_jax import Run, cache, data, files, gates, load_run, models, plots
 from lsg_jax.config import Config
 from lsg_jax.training import parallel
 from lsg_jax.training.folder import check_folder
@@ -242,6 +242,14 @@ def check_writable(folder: Path) -> None:
         raise PermissionError(
             f"{existing} cannot be written ({error.strerror}); choose another output folder"
         ) from error
+
+
+def check_finished(path: Path, run: Run) -> None:
+    """Raises ValueError where the run of ``path`` has epochs left, or was trained elsewhere."""
+    if run.imported:
+        raise ValueError(f"{path} was trained elsewhere, and nothing is known of its training; name another run")
+    if (done := len(run.history)) < (asked := run.config.optimizer.epochs):
+        raise ValueError(f"{path} has {done} of {asked} epochs; finish it first")
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:

@@ -31,10 +31,9 @@ def count(options: Options) -> None:
     if len(set(map(Path.resolve, options.runs))) < max(2, len(runs)):
         raise ValueError(f"at least two different run folders are needed for a spread, got {len(runs)}, none twice")
     for path, run in zip(options.runs, runs, strict=True):
+        cli.check_finished(path, run)
         if run.config.gate != "learned":
             raise ValueError(f"{path} was trained with --gate={run.config.gate}, which learns no gate to count in")
-        if (done := len(run.history)) < (asked := run.config.optimizer.epochs):
-            raise ValueError(f"{path} has {done} of {asked} epochs; finish it first")
     different = {(run.config.model, run.config.data.dataset) for run in runs}
     if len(different) > 1:
         raise ValueError(f"the runs differ in model or data set: {sorted(different)}; name like ones")

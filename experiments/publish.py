@@ -23,9 +23,8 @@ def publish(options: Options) -> None:
     """Writes the folder. An unfinished run is refused."""
     cli.check_writable(options.output.parent)
     run = load_run(options.run)
-    epochs = run.config.optimizer.epochs
-    if not run.imported and len(run.history) < epochs:
-        raise ValueError(f"{options.run} has {len(run.history)} of {epochs} epochs; finish it first")
+    if not run.imported:
+        cli.check_finished(options.run, run)
     save_run(run, options.output)
     print(options.output)
 

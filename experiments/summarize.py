@@ -47,8 +47,7 @@ def gather(runs: tuple[Path, ...], by: tuple[str, ...]) -> dict[str, Any]:
         settings = run.config.settings()
         if unknown := set(by) - set(settings):
             raise ValueError(f"--by knows no setting {sorted(unknown)[0]!r}; choose among: {', '.join(settings)}")
-        if len(run.history) != settings["epochs"]:
-            raise ValueError(f"{path} has {len(run.history)} of {settings['epochs']} epochs; finish it first")
+        cli.check_finished(path, run)
         last = run.history[-1]
         described.append({"command": command(run.config), "environment": run.environment, "last": last})
         group = tuple(settings[name] for name in by)

@@ -209,9 +209,7 @@ def _open(paths: tuple[Path, ...], data_dir: Path | None) -> list[Network]:
     networks: list[Network] = []
     for path in paths:
         (network,) = open_networks(path, None, data_dir)
-        done, asked = len(network.run.history), network.run.config.optimizer.epochs
-        if done < asked:
-            raise ValueError(f"{path} has {done} of {asked} epochs; finish it first")
+        cli.check_finished(path, network.run)
         if networks and not np.array_equal(network.images, networks[0].images):
             raise ValueError(f"{path} and {paths[0]} were measured on different images; compare them apart")
         networks.append(network)

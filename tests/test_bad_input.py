@@ -140,6 +140,10 @@ TRAINING = [
     ("--epcohs=3", "--epcohs"),
     ("three", "three"),
 ]
+OTHER_RUNS = (
+    ("unfinished", "unfinished has 1 of 4 epochs; finish it first"),
+    ("imported", "imported was trained elsewhere, and nothing is known of its training; name another run"),
+)
 CLAIMS = (
     *("table1", "gates", "masking", "similarity", "localization"),
     *("correlation", "clustering", "specificity", "convergence", "attacks"),
@@ -187,6 +191,16 @@ COMMANDS = [
     ("experiments.publish", "{tmp}/a_run {tmp}/loop", "loop exists already"),
     ("experiments.publish", "{tmp}/a_run README.md", "error: README.md exists already; remove it or choose another"),
     ("experiments.publish", "{tmp}/a_run {tmp}/file/copy", "file"),
+    ("experiments.publish", "{tmp}/unfinished {tmp}/copy", "unfinished has 1 of 4 epochs; finish it first"),
+    *(
+        (f"experiments.{command}", f"{{tmp}}/a_run {{tmp}}/{name} {option}", said)
+        for command, option in (
+            ("ownership", "--output={tmp}/o.json"),
+            ("summarize", "--name=x"),
+            ("tradeoff", "--output={tmp}/o.json"),
+        )
+        for name, said in OTHER_RUNS
+    ),
     ("experiments.ownership", "{tmp}/a_run --output={tmp}/o.json", "at least two different run folders are needed"),
     ("experiments.ownership", "{tmp}/a_run {tmp}/a_run --output={tmp}/o.json", "none twice"),
     ("experiments.ownership", "{tmp}/a_run --output={tmp}/o.png", "--output must be a file that ends in .json"),
@@ -202,6 +216,11 @@ COMMANDS = [
     ("experiments.summarize", "{tmp}/nothing --name=x", "there is no run folder"),
     ("experiments.summarize", "{tmp}/a_run {tmp}/a_run --name=x", "a run is named twice"),
     ("experiments.summarize", "{tmp}/a_run --name=x --by colour", "--by knows no setting 'colour'"),
+    (
+        "experiments.summarize",
+        "{tmp}/a_run {tmp}/plain --name=x --by model",
+        "plain differs from the others in --gate; name that in --by or leave the run out",
+    ),
     (
         "experiments.reproduce",
         "everything",
@@ -1377,6 +1396,10 @@ def folder(runs, tmp_path_factory):
     """Files and folders that are not what they seem."""
     folder = tmp_path_factory.mktemp("ünï cödé with spaces")
     shutil.copytree(runs / "learned", folder / "a_run")
+    shutil.copytree(runs / "none", folder / "plain")
+    run = lsg_jax.load_run(runs / "learned")
+    lsg_jax.save_run(dataclasses.replace(run, history=run.history[:1]), folder / "unfinished")
+    lsg_jax.save_run(dataclasses.replace(run, history=[], environment={}), folder / "imported")
     (folder / "file").write_text("not a folder")
     (folder / "empty").mkdir()
     for link, target in (("link", "file"), ("loop", "loop"), ("dangling", "nothing")):

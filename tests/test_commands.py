@@ -1,5 +1,6 @@
 """The command line: each wrong input gives one line and exit status 2, and leaves nothing on disk."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 
 from benchmarks import commands, cpu, metrics, seeds
-from experiments import claims, cli, digits, gates, markdown, results, summarize
+from experiments import claims, cli, digits, gates, markdown, publish, results, summarize
+from lsg_jax import load_run, save_run
 from lsg_jax.config import Config
 
 
@@ -76,6 +78,12 @@ def test_summarize_refuses_what_is_no_run(monkeypatch, capsys, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_that_was_trained_elsewhere_is_published(runs, tmp_path):
+    save_run(dataclasses.replace(load_run(runs / "none"), history=[], environment={}), tmp_path / "imported")
+    publish.publish(publish.Options(tmp_path / "imported", tmp_path / "copy"))
+    assert load_run(tmp_path / "copy").imported
+
+
 def test_a_run_is_trained_shown_and_gathered(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "README.md").write_text("<!-- t -->\n<!-- /t -->\n")
@@ -116,10 +124,8 @@ def test_the_pages_show_the_committed_results():
 
 
 def test_default_folder_names_what_differs():
-    from dataclasses import replace
-
     assert str(cli.default_folder(digits.DEFAULT, digits.DEFAULT)) == "runs/digits-learned"
-    changed = replace(digits.DEFAULT, seed=3, gate="none")
+    changed = dataclasses.replace(digits.DEFAULT, seed=3, gate="none")
     assert str(cli.default_folder(changed, digits.DEFAULT)) == "runs/digits-none-seed=3"
 
 
@@ -131,8 +137,6 @@ def test_configuration_survives_json():
 
 @pytest.mark.slow
 def test_digits_default_learns_a_sparse_gate(monkeypatch, tmp_path):
-    from lsg_jax import load_run
-
     monkeypatch.setattr(sys, "argv", ["digits", "--output", str(tmp_path)])
     cli.main(lambda: cli.train(digits.DEFAULT, "A test."))
     run_ = load_run(tmp_path)
