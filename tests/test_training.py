@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import chex
@@ -300,7 +301,8 @@ def test_a_run_that_is_being_trained_is_refused(tmp_path):
     holder = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path,))
     holder.start()
     while not (tmp_path / "held").exists():
-        pass
+        assert holder.is_alive(), f"it ended with status {holder.exitcode}"
+        time.sleep(0.01)
     try:
         with pytest.raises(ValueError, match=f"being trained by process {holder.pid};"):
             loop.fit(config, dataset, tmp_path / "run")
@@ -311,8 +313,6 @@ def test_a_run_that_is_being_trained_is_refused(tmp_path):
 
 
 def hold(folder):
-    import time
-
     (folder / "run").mkdir()
     with folders._exclusive(folder / "run"):
         (folder / "held").touch()
