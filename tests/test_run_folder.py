@@ -14,7 +14,7 @@ from lsg_jax.training import loop
 from lsg_jax.training.folder import check_folder
 
 FIXTURES = Path(__file__).parent / "fixtures"  # two epochs of ``tiny``, written by save_run as it was then
-RUNS = sorted((Path(__file__).parents[1] / "results" / "runs").iterdir())
+RUNS = sorted((Path(__file__).parents[1] / "results").glob("runs/*"))
 ALTERED = {
     "model": "resnet8",
     "init": Path("elsewhere"),
