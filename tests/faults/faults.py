@@ -34,6 +34,7 @@ EPOCHS, STEPS = 7, 5  # STEPS an epoch
 OPTIONS = ("--model=tiny", f"--epochs={EPOCHS}", "--train-examples=320", "--batch-size=64", "--checkpoint-every=1")
 DIGESTS = "digests.json"  # the last of a checkpoint that is written
 WRITTEN = "checkpoints/*.orbax-checkpoint-tmp"  # a checkpoint that is not whole yet
+PORTS = 20000, 32000  # below those that Linux gives to whoever asks for any
 GRACE = 30.0  # seconds between a preemption's warning and its end
 
 
@@ -169,10 +170,13 @@ def complete(folder: Path) -> list[Path]:
 
 
 def address() -> str:
-    """Returns that of a free port of this machine."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return f"localhost:{free.getsockname()[1]}"
+    """Returns that of a free port of this machine, which no other program is likely to take before it is used."""
+    tried = np.random.default_rng().integers(*PORTS, 20).tolist()
+    for port in tried:
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("", port))
+            return f"localhost:{port}"
+    raise OSError(f"no port is free among {', '.join(map(str, tried))}")
 
 
 def opened(folder: Path) -> Run:

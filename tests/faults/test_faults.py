@@ -3,6 +3,7 @@
 import fcntl
 import json
 import resource
+import socket
 
 import numpy as np
 import pytest
@@ -36,6 +37,16 @@ def test_training_survives(name, one_whole_run, tmp_path):
 def test_training_survives_that_there_is_no_room_for_a_checkpoint(one_whole_run, tmp_path):
     rng = np.random.default_rng(1008)  # of all files that precede a picture, only some of a checkpoint are too large
     assert FAULTS["no room for files"].survive(rng, tmp_path / "run") == "checkpoints"
+
+
+def test_an_address_is_of_a_free_port_that_is_given_to_no_one_else(monkeypatch):
+    with socket.socket() as holder:
+        port = int(faults.address().removeprefix("localhost:"))
+        assert 20000 <= port < 32000
+        holder.bind(("localhost", port))
+        monkeypatch.setattr(faults, "PORTS", (port, port + 1))
+        with pytest.raises(OSError, match=f"no port is free among {port}, {port}, "):
+            faults.address()
 
 
 def test_what_was_tried_is_what_the_page_shows():
