@@ -296,6 +296,12 @@ def test_seeds_resume_together_from_the_last_step_that_all_have(tmp_path, monkey
         )
 
 
+def test_theta_has_the_learning_rate_and_the_schedule_that_are_set(tmp_path):
+    optimizer = OptimizerConfig(epochs=4, batch_size=64, learning_rate=0.25, schedule="step")
+    history = loop.fit(*tiny_run(optimizer=optimizer), tmp_path)
+    assert [line["learning_rate"] for line in history] == pytest.approx([0.25, 0.25, 0.025, 0.0025])
+
+
 def test_a_run_that_is_being_trained_is_refused(tmp_path):
     config, dataset = tiny_run()
     holder = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path,))
