@@ -31,6 +31,13 @@ def test_augmented_images_are_windows_of_the_padded_image_or_its_mirror():
     assert 8 < flipped < 32
 
 
+def test_every_row_and_column_offset_occurs_with_every_other():
+    image = np.stack(np.meshgrid(range(5), range(7), indexing="ij"), axis=-1).astype(np.uint8)  # each pixel's place
+    cropped = data.augment(jax.random.key(0), np.stack([image] * 500), padding=2, flip=False)
+    # The window's pixel (2, 2) is the image's at the offset.
+    assert {tuple(offset) for offset in np.asarray(cropped)[:, 2, 2]} == set(np.ndindex(5, 5))
+
+
 def test_normalize_against_numpy():
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 2), dtype=np.uint8)
     expected = (images / 255 - [0.4, 0.5]) / [0.2, 0.3]
