@@ -8,6 +8,8 @@ import itertools
 import json
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
@@ -239,11 +241,15 @@ def test_phi_is_the_lowest_of_what_was_found_and_never_above_the_budgets(runs, n
     found = [float(each.value) for each in network.stationary.values()]
     assert float(network.solved.value) == min(found)
     assert min(found) <= float(network.phi_after(network).value) + 1e-6
-    kernel, _ = network.linear
     gate = np.asarray(network.solved.gate, np.float64)
-    logits = (network.features * gate[network.labels]) @ kernel + network.linear[1]
-    entropy = np.mean(logsumexp(logits, axis=1) - logits[np.arange(len(logits)), network.labels])
-    assert min(found) == pytest.approx(entropy + abs(gate.mean() - 0.1), abs=1e-5)
+    assert min(found) == pytest.approx(entropy(network, gate) + abs(gate.mean() - 0.1), abs=1e-5)
+
+
+def entropy(network, gate):
+    """The cross entropy of the LSG path with ``gate`` in its place."""
+    kernel, bias = (each.astype(np.float64) for each in network.linear)
+    logits = (network.features * gate[network.labels]) @ kernel + bias
+    return np.mean(logsumexp(logits, axis=1) - logits[np.arange(len(logits)), network.labels])
 
 
 def test_the_budget_of_phi_is_that_of_the_runs_own_training(runs, monkeypatch):
@@ -352,6 +358,75 @@ def test_the_reported_numbers_are_numpys(runs):
         difference = both["learned"][claims.less(name)]
         assert difference["mean"] == pytest.approx(both["learned"][name] - both["none"][name])
         assert difference["low"] < difference["mean"] < difference["high"]
+
+
+def test_table_1_is_numpys(runs):
+    first, second = open_networks(runs / "learned", runs / "none", None)
+    lsg = dataclasses.replace(
+        first.run.config.lsg, gate_learning_rate=0.5, gate_loss_weight=0.25, sparsity_weight=0.375
+    )
+    optimizer = dataclasses.replace(first.run.config.optimizer, batch_size=40)
+    config = dataclasses.replace(first.run.config, lsg=lsg, optimizer=optimizer)
+    first = dataclasses.replace(first, run=dataclasses.replace(first.run, config=config))
+    found = table1.measure([first, second]).numbers
+    for network in (first, second):
+        kernel, bias = (each.astype(np.float64) for each in network.linear)
+        features, labels = network.features.astype(np.float64), network.labels
+        numbers = found[network.name]
+        correct = ((features * network.gate[labels]) @ kernel + bias).argmax(1) == labels
+        assert numbers["accuracy, LSG path"] == pytest.approx(correct.mean())
+        assert numbers["cross entropy, LSG path"] == pytest.approx(entropy(network, network.gate), rel=1e-5)
+        assert numbers["cross entropy"] == pytest.approx(entropy(network, np.ones((10, 4))), rel=1e-5)
+        assert numbers["L1 norm"] == pytest.approx(network.gate.mean())
+        # Both as the first was trained: one gated epoch of 320 images, so 8 batches of 40.
+        gate = np.ones((10, 4))
+        for step in range(8):
+            key = jax.random.fold_in(jax.random.key(0), step)
+            chosen = np.asarray(jax.random.randint(key, (40,), 0, len(labels)))
+            rows, of = features[chosen], labels[chosen]
+            error = (softmax((rows * gate[of]) @ kernel + bias, axis=1) - np.eye(10)[of]) / 40
+            gradient = np.full(gate.shape, 0.375 * np.sign(gate.sum() - 4)) * (gate > 0)
+            np.add.at(gradient, of, rows * (error @ kernel.T))
+            gate -= 0.5 * 0.25 * gradient
+            gate = np.clip(gate / np.abs(gate).max(axis=0), 0, 1)
+        numbers = numbers["Phi, training's budget"]
+        assert numbers["density"] == pytest.approx(gate.mean(), rel=1e-5)
+        assert numbers["Phi"] == pytest.approx(entropy(network, gate) + abs(gate.mean() - 0.1), rel=1e-5)
+
+
+def test_the_filters_of_a_gate_are_counted(runs):
+    (network,) = open_networks(runs / "learned", None, None)
+    gate = np.zeros((10, 4), np.float32)
+    gate[(2, 1), 0] = 1, 0.25  # of class 2 alone
+    gate[7, 1:3] = 1  # of class 7 alone
+    gate[(4, 5), 3] = 1, 0.5  # shared
+    network = dataclasses.replace(network, run=dataclasses.replace(network.run, gate=jnp.asarray(gate)))
+    alone = {f"filters of {label} alone": {2: 1, 7: 2}.get(label, 0) for label in range(10)}
+    expected = {"density": pytest.approx(4.75 / 40), "filters shared": 1} | alone
+    assert gates.measure([network]).numbers == {"learned": expected}
+
+
+def test_maps_are_of_the_label_and_a_removed_pixel_is_the_mean(runs):
+    (network,) = open_networks(runs / "learned", None, None)
+    images, labels = network.images, network.labels
+    kernel, pixels = network.linear[0].astype(np.float64), images[0, ..., 0].size
+    maps = np.einsum("nhwk,kn->nhw", network.run.feature_maps(images).astype(np.float64), kernel[:, labels])
+    maps = maps.reshape(len(maps), pixels)
+    found = localization.measure([network]).numbers["learned"]
+    positive = -np.sort(-np.maximum(maps[maps.max(axis=1) > 0], 0), axis=1)
+    held = np.cumsum(positive, axis=1) / positive.sum(axis=1, keepdims=True)
+    assert found["area of 90 % of the map"] == pytest.approx(np.mean((held < 0.9).sum(axis=1) + 1) / pixels, rel=1e-4)
+    order = np.argsort(-maps, axis=1, kind="stable")[..., None]
+    scaled = images.reshape(len(images), pixels, 1) / 255
+    mean = np.full_like(scaled, network.dataset.train.images.mean() / 255)
+    for name, kept, put in (("deletion area", scaled, mean), ("insertion area", mean, scaled)):
+        curve = []
+        for count in range(0, pixels + 1, 8):
+            shown, at = kept.copy(), order[:, :count]
+            np.put_along_axis(shown, at, np.take_along_axis(put, at, axis=1), axis=1)
+            probabilities = softmax(network.run.logits(shown.reshape(images.shape)), axis=1)
+            curve.append(probabilities[range(len(labels)), labels].mean())
+        assert found[name] == pytest.approx(np.trapezoid(curve, dx=8 / pixels), rel=1e-4)
 
 
 @pytest.mark.parametrize(("model", "filters"), [("resnet20", 6), ("alexnet", 25)])
