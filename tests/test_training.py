@@ -123,6 +123,36 @@ def test_a_signal_in_the_middle_of_an_epoch_saves_and_resumes_exactly(tmp_path, 
     chex.assert_trees_all_equal(load_run(tmp_path / "cut").params, load_run(tmp_path / "whole").params)
 
 
+@pytest.mark.parametrize("place", ["train_segment", "evaluate"])
+def test_a_signal_in_the_last_epoch_is_told_once_all_is_saved(whole_run, tmp_path, monkeypatch, place):
+    config, dataset = tiny_run()
+    function, calls = getattr(loop, place), []
+
+    def signalled(*arguments, **constants):
+        calls.append(arguments[-1])
+        if calls.count(3) == 4 if place == "train_segment" else len(calls) == 4:  # an epoch has 3 steps
+            signal.raise_signal(signal.SIGTERM)
+        return function(*arguments, **constants)
+
+    monkeypatch.setattr(loop, place, signalled)
+    with pytest.raises(loop.Interrupted):
+        loop.fit(config, dataset, tmp_path)
+    assert without_times(load_run(tmp_path).history) == without_times(whole_run[1])
+    chex.assert_trees_all_equal(load_run(tmp_path).params, load_run(whole_run[0]).params)
+
+
+def test_a_signal_while_a_finished_run_is_repeated_is_told(whole_run, tmp_path, monkeypatch):
+    train = loop._train
+
+    def signalled(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        train(*arguments)
+
+    monkeypatch.setattr(loop, "_train", signalled)
+    with pytest.raises(loop.Interrupted):
+        loop.fit(*tiny_run(), shutil.copytree(whole_run[0], tmp_path / "again"))
+
+
 def test_another_configuration_is_refused_by_name(tmp_path):
     config, dataset = tiny_run()
     loop.fit(config, dataset, tmp_path)

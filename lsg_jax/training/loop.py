@@ -67,7 +67,7 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
         several seeds or does not fit the data or the devices, if the folder holds a run of another configuration or of
         other data, is being trained already, or is not the same folder for each process, or if ``config.init`` does not
         fit.
-      Interrupted: after SIGINT or SIGTERM, once the state is saved.
+      Interrupted: after SIGINT or SIGTERM, once the state is saved; of a finished run too, so that a script stops.
       Diverged: if the loss, theta, batch statistics, G or a momentum is not finite.
       OSError: if something cannot be written, or ``config.init`` not be read.
     """
@@ -175,8 +175,10 @@ def _train(runs: _Runs, state: TrainState, total_loss: jax.Array, received: list
         if (signum := signals.agreed(received)) or last or (epoch + 1) % runs.config.run.checkpoint_every == 0:
             saving.save(folders, state, total_loss, measured=True)
         print(progress.describe_line([folder.history[-1] for folder in folders], epochs), flush=True)
-        if signum and not last:
+        if signum:
             raise Interrupted(signum)
+    if signum := signals.agreed(received):  # while the last one was saved, or where none was left
+        raise Interrupted(signum)
 
 
 def _train_epoch(
