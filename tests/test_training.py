@@ -291,15 +291,27 @@ def test_a_thread_trains_without_signals(tmp_path):
     assert without_times(history) == without_times(loop.fit(config, dataset, tmp_path / "other"))
 
 
-def test_a_seed_without_checkpoints_does_not_take_those_of_the_others(tmp_path):
+def test_seeds_without_a_common_checkpoint_start_anew_only_where_a_first_one_is_lost(tmp_path, capsys):
     config, dataset = tiny_run()
-    loop.fit_seeds(config, dataset, tmp_path, 2)
-    shutil.rmtree(tmp_path / "seed1")
-    (tmp_path / "seed1").mkdir()
-    there = sorted((tmp_path / "seed0").rglob("*"))
-    with pytest.raises(ValueError, match="seed0 has checkpoints of steps that another seed's folder has not; put that"):
-        loop.fit_seeds(config, dataset, tmp_path, 2)
-    assert sorted((tmp_path / "seed0").rglob("*")) == there
+    whole = loop.fit_seeds(config, dataset, tmp_path, 2)
+    first, second = (tmp_path / seed / "checkpoints" for seed in ("seed0", "seed1"))
+    shutil.move(second, tmp_path / "aside")
+    said = "seed0 has checkpoints of steps that another seed's folder has not; put that"
+    for kept, theirs in (({"6", "9", "12"}, set()), ({"9"}, {"12"})):
+        for step in first.iterdir():
+            if step.name not in kept:
+                shutil.rmtree(step)
+        for step in theirs:
+            shutil.copytree(tmp_path / "aside" / step, second / step)
+        with pytest.raises(ValueError, match=said):
+            loop.fit_seeds(config, dataset, tmp_path, 2)
+        assert [{step.name for step in each.iterdir()} for each in (first, second)] == [kept, theirs]
+    shutil.rmtree(first / "9")
+    capsys.readouterr()
+    again = loop.fit_seeds(config, dataset, tmp_path, 2)
+    warning = f"warning: {tmp_path / 'seed1'} has the first checkpoint, and another seed's folder has not; starting anew"
+    assert warning in capsys.readouterr().err.splitlines()
+    assert [without_times(each) for each in again] == [without_times(each) for each in whole]
 
 
 def test_seeds_resume_together_from_the_last_step_that_all_have(tmp_path, monkeypatch):
