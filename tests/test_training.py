@@ -182,6 +182,8 @@ def test_what_a_start_left_that_was_killed_is_not_in_the_way(tmp_path):
     ours, theirs = tmp_path / "config.json.0123456789abcdef.tmp", tmp_path / "notes.tmp"
     for left in (ours, theirs):
         left.write_text("{")
+    (tmp_path / "lock").touch()
+    (tmp_path / "checkpoints").mkdir()
     assert len(loop.fit(config, dataset, tmp_path)) == 1
     assert (ours.exists(), theirs.exists()) == (False, True)
 
@@ -252,6 +254,14 @@ def test_other_seeds_in_the_same_folder_are_refused(tmp_path):
     assert loop.fit(config, dataset, tmp_path / "seed0") == histories[0]
     with pytest.raises(ValueError, match="seed0 holds a run of one seed; choose another --output"):
         loop.fit_seeds(config, dataset, tmp_path / "seed0", 2)
+
+
+def test_no_seed_is_begun_where_one_is_refused(tmp_path):
+    (tmp_path / "seed1").mkdir()
+    (tmp_path / "seed1" / "notes").touch()
+    with pytest.raises(ValueError, match="seed1 is not empty and holds no run; choose another --output"):
+        loop.fit_seeds(*tiny_run(), tmp_path, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["seed1"]
 
 
 @pytest.mark.parametrize("fit", [loop.fit, functools.partial(loop.fit_seeds, seeds=4)])
@@ -373,6 +383,8 @@ def test_a_run_without_its_config_file_goes_on(tmp_path):
 def test_other_data_are_refused(tmp_path):
     config, dataset = tiny_run()
     loop.fit(config, dataset, tmp_path)
+    settings = (tmp_path / "config.json").read_text()
+    elsewhere = dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=tmp_path))
     train = dataset.train
     for other in (
         dataset._replace(mean=(0.5,)),
@@ -380,7 +392,10 @@ def test_other_data_are_refused(tmp_path):
         dataset._replace(test=dataset.test._replace(images=dataset.test.images // 2)),
     ):
         with pytest.raises(ValueError, match="other data"):
-            loop.fit(config, other, tmp_path)
+            loop.fit(elsewhere, other, tmp_path)
+        assert (tmp_path / "config.json").read_text() == settings
+    loop.fit(elsewhere, dataset, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["data"]["data_dir"] == str(tmp_path)
 
 
 def test_a_diverged_state_is_not_saved(tmp_path):

@@ -46,8 +46,6 @@ class RunFolder:
                 stack.enter_context(_exclusive(self.path))
                 for name in ("config.json", "metrics.jsonl"):
                     files.remove_leftovers(self.path / name)
-                settings = json.dumps(self._config.to_json(), indent=2) + "\n"
-                files.publish(self.path / "config.json", lambda file: file.write_text(settings))
             parallel.check_shared(self.path)
             self._checkpoints = Checkpoints(self.path / "checkpoints")
             stack.callback(self._checkpoints.close)
@@ -82,11 +80,14 @@ class RunFolder:
     def go_back(self, step: int | None, damaged: list[int]) -> None:
         """Goes back to the checkpoint of ``step``, or to the start, before the first ``save`` or ``record``.
 
-        Later checkpoints are removed; the steps that are ``damaged`` are kept in ``damaged/``.
+        It is the first to write what is the run's: until now the folder may have been refused. Later checkpoints are
+        removed; the steps that are ``damaged`` are kept in ``damaged/``.
         """
         if step is None:
             self.history, self.seconds = [], 0.0
         if parallel.is_first():
+            settings = json.dumps(self._config.to_json(), indent=2) + "\n"
+            files.publish(self.path / "config.json", lambda file: file.write_text(settings))
             self._checkpoints.set_aside(damaged, self.path / "damaged")
         parallel.barrier()
         self._checkpoints.reload()
@@ -126,12 +127,18 @@ def check_folder(config: Config, folder: Path) -> None:
     """
     if not parallel.is_first() or not folder.is_dir():
         return
-    if all(path.name == "lock" or path.suffix == ".tmp" for path in folder.iterdir()):  # a first start that was killed
+    if all(map(_is_of_a_start, folder.iterdir())):
         return
     theirs, ours = _stored_config(folder).settings(), config.settings()
     different = [f"--{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]]
     if different:
         raise ValueError(f"{folder} holds another run: {'; '.join(different)}; choose another --output")
+
+
+def _is_of_a_start(path: Path) -> bool:
+    """Tells whether it is what a first start leaves that was killed, or refused, before it wrote its configuration."""
+    empty = path.is_dir() and not any(path.iterdir())
+    return path.name == "lock" or path.suffix == ".tmp" or (path.name == "checkpoints" and empty)
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -108,10 +108,10 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         origin = None if all(map(has_checkpoint, paths)) else initialization.open_origin(config.init, config, dataset)
         mean, std = normalization(paths[0]) if origin is None else (origin.mean, origin.std)
         dataset = dataset._replace(mean=mean, std=std)
+    folders = [RunFolder(each, dataset, path) for each, path in zip(configs, paths, strict=True)]
     with ExitStack() as stack:
-        folders = [
-            stack.enter_context(RunFolder(each, dataset, path)) for each, path in zip(configs, paths, strict=True)
-        ]
+        for folder in folders:
+            stack.enter_context(folder)
         seed = np.squeeze(np.array([each.seed for each in configs], np.uint32))
         initial = partial(initialization.initial_state, config, dataset, learning_rate, origin=origin)
         state = (jax.vmap(initial) if seed.ndim else initial)(seed)

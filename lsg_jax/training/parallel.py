@@ -113,7 +113,7 @@ def check_shared(folder: Path) -> None:
     if jax.process_count() == 1:
         return
     number = int(multihost_utils.broadcast_one_to_all(np.int32(secrets.randbits(31))))
-    probe = folder / f"shared-{number}"
+    probe = folder / f"shared-{number}.tmp"
     if is_first():
         probe.touch()
     barrier()
