@@ -20,8 +20,8 @@ import pytest
 
 from lsg_jax import data, load_run, models, schedule
 from lsg_jax.config import Config, GateConfig, OptimizerConfig, OutputConfig
+from lsg_jax.training import evaluation, initialization, loop, parallel, progress, segments, steps
 from lsg_jax.training import folder as folders
-from lsg_jax.training import initialization, loop, parallel, progress, segments, steps
 from lsg_jax.training import state as states
 from tests.conftest import tiny_run, without_times
 
@@ -228,6 +228,20 @@ def test_which_epochs_are_gated_makes_no_difference_where_all_are(setting):
     dataclasses.replace(joint, scheme="alternate").check_used(10, 64)
 
 
+@pytest.mark.parametrize("seeds", [np.uint32(0), np.arange(2, dtype=np.uint32)])
+def test_the_evaluation_is_compiled_once_for_all_its_segments(monkeypatch, caplog, seeds):
+    monkeypatch.setattr(evaluation, "_BATCH", 50)  # of 360 test images
+    config, dataset = tiny_run()
+    initial = functools.partial(initialization.initial_state, config, dataset, schedule.learning_rate("step", 0.1, 12))
+    mesh = parallel.mesh(seeds.size)
+    state = (
+        parallel.shard_seeds(jax.vmap(initial)(seeds), mesh) if seeds.ndim else parallel.replicate(initial(seeds), mesh)
+    )
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        evaluation.evaluate(state, segments.on_devices(dataset.test, mesh), dataset, mesh)
+    assert sum("Compiling jit(evaluate_segment)" in said for said in caplog.messages) == 1
+
+
 @pytest.mark.parametrize(("batch_size", "at_once"), [(64, False), (32, True)])
 def test_seeds_trained_together_are_the_seeds_trained_alone(tmp_path, monkeypatch, batch_size, at_once):
     monkeypatch.setattr(parallel, "_has_small_cache", lambda mesh: not at_once)
@@ -319,7 +333,9 @@ def test_seeds_without_a_common_checkpoint_start_anew_only_where_a_first_one_is_
     shutil.rmtree(first / "9")
     capsys.readouterr()
     again = loop.fit_seeds(config, dataset, tmp_path, 2)
-    warning = f"warning: {tmp_path / 'seed1'} has the first checkpoint, and another seed's folder has not; starting anew"
+    warning = (
+        f"warning: {tmp_path / 'seed1'} has the first checkpoint, and another seed's folder has not; starting anew"
+    )
     assert warning in capsys.readouterr().err.splitlines()
     assert [without_times(each) for each in again] == [without_times(each) for each in whole]
 

@@ -21,14 +21,16 @@ def evaluate(state: TrainState, test: DeviceSplit, dataset: Dataset, mesh: Mesh)
 
     Their names are test_accuracy and test_cross_entropy, of the LSG path, which is given true labels, after lsg_.
     """
-    zero = np.zeros(state.step.shape, np.float32)
+    stacked, zero = state.step.ndim > 0, np.zeros(state.step.shape, np.float32)
     totals: Any = {path: {"correct": zero, "cross_entropy": zero} for path in ("std", "lsg")}
+    # Placed as what comes back: the program is compiled once.
+    totals = (parallel.shard_seeds if stacked else parallel.replicate)(totals, mesh)
     devices = mesh.shape[parallel.AXIS]
     batch_size = -(-min(_BATCH, len(test.labels)) // devices) * devices
     segment = partial(
         evaluate_segment,
         mesh=mesh,
-        stacked=state.step.ndim > 0,
+        stacked=stacked,
         batch_size=batch_size,
         mean=dataset.mean,
         std=dataset.std,
