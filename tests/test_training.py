@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import io
 import json
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from lsg_jax import data, load_run, models, schedule
 from lsg_jax.config import Config, GateConfig, OptimizerConfig, OutputConfig
@@ -463,6 +465,24 @@ def test_what_is_not_finite_is_named_and_the_last_good_state_kept(whole_run, tmp
             loop.fit(config, dataset, tmp_path)
     assert len(load_run(tmp_path).history) == 1
     assert without_times(loop.fit(config, dataset, tmp_path)) == without_times(whole_run[1])
+
+
+@pytest.mark.parametrize(("module", "name"), [(loop, "train_segment"), (evaluation, "evaluate_segment")])
+def test_the_bar_is_wiped_away_before_an_error_is_told(tmp_path, monkeypatch, module, name):
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "tqdm", lambda **options: tqdm(**options | {"file": screen, "disable": False}))
+    segment = getattr(module, name)
+
+    def crash(*arguments, **constants):
+        if arguments[-1] > 0:
+            raise Crash
+        return segment(*arguments, **constants)
+
+    monkeypatch.setattr(module, name, crash)
+    with pytest.raises(Crash) as error:
+        loop.fit(*tiny_run(), tmp_path)
+    assert "epoch 1/4 std" in screen.getvalue()
+    assert screen.getvalue().endswith(" \r"), error  # its traceback holds what is still open
 
 
 def test_what_is_not_finite_once_and_not_again_has_no_step(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Both paths on the test set."""
 
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -35,8 +36,9 @@ def evaluate(state: TrainState, test: DeviceSplit, dataset: Dataset, mesh: Mesh)
         mean=dataset.mean,
         std=dataset.std,
     )
-    for start, stop, _ in Segments().of(0, -(-len(test.labels) // batch_size), "measuring", batch_size):
-        totals = jax.block_until_ready(segment(state, totals, test, start, stop))
+    with closing(Segments().of(0, -(-len(test.labels) // batch_size), "measuring", batch_size)) as parts:
+        for start, stop in parts:
+            totals = jax.block_until_ready(segment(state, totals, test, start, stop))
     return {
         f"{prefix}test_{name}": np.asarray(totals[path][key], np.float64) / len(test.labels)
         for path, prefix in (("std", ""), ("lsg", "lsg_"))

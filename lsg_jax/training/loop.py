@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -215,19 +215,19 @@ def _train_epoch(
     state, total_loss = segment(state, total_loss, *arguments, 0, 0)  # compiles, runs no step
     jax.block_until_ready(total_loss)
     began = time.perf_counter()
-    for first, stop, bar in segments.of(position, runs.steps, label, batch_size):
-        before = _copied((state, total_loss))
-        state, total_loss = segment(state, total_loss, *arguments, first, stop)
-        if found := divergence.not_finite(state, total_loss, len(runs.configs)):
-            steps, again = divergence.first_not_finite(
-                segment, before, arguments, range(first, stop), len(runs.configs)
-            )
-            raise Diverged(_describe_divergence(runs, epoch, steps, again or found))
-        if (signum := signals.agreed(received)) and stop < runs.steps:
-            bar.close()
-            seconds = spent + time.perf_counter() - began
-            saving.save(runs.folders, state, total_loss, measured=False, seconds=seconds)
-            raise Interrupted(signum)
+    with closing(segments.of(position, runs.steps, label, batch_size)) as parts:
+        for first, stop in parts:
+            before = _copied((state, total_loss))
+            state, total_loss = segment(state, total_loss, *arguments, first, stop)
+            if found := divergence.not_finite(state, total_loss, len(runs.configs)):
+                steps, again = divergence.first_not_finite(
+                    segment, before, arguments, range(first, stop), len(runs.configs)
+                )
+                raise Diverged(_describe_divergence(runs, epoch, steps, again or found))
+            if (signum := signals.agreed(received)) and stop < runs.steps:
+                seconds = spent + time.perf_counter() - began
+                saving.save(runs.folders, state, total_loss, measured=False, seconds=seconds)
+                raise Interrupted(signum)
     return state, total_loss, time.perf_counter() - began
 
 
