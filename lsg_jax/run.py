@@ -4,6 +4,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import version
@@ -174,13 +175,12 @@ def save_run(run: Run, path: str | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
         folder = Path(temporary, path.name)
-        checkpoints = Checkpoints(folder / "checkpoints")
         data = {name: list(getattr(run, name)) for name in ("class_names", "image_shape", "mean", "std")}
         described = {"config": config.to_json(), "data": data, "history": run.history, "environment": run.environment}
         variables = {"params": run.params, "batch_stats": run.batch_stats, "gate": run.gate}
-        accuracy = run.history[-1]["test_accuracy"] if run.history else None
-        checkpoints.save(len(run.history), variables, None, described, accuracy)
-        checkpoints.close()
+        # The accuracy tells the best of several checkpoints; the history's may be of others than these variables.
+        with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
+            checkpoints.save(len(run.history), variables, None, described, None)
         (folder / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in run.history))
         folder.rename(path)
