@@ -130,6 +130,15 @@ def test_mutual_information_equals_scikit_learns(relu):
     assert metrics.mutual_information_score(features, labels) == pytest.approx(found.max(axis=1).mean())
 
 
+@pytest.mark.parametrize("neighbors", [1, 3])
+def test_mutual_information_counts_ties_as_scikit_learn_does(neighbors):
+    labels = np.random.default_rng(0).integers(0, 2, 20_000)
+    features = np.ones((len(labels), 1))  # so many that the noise, of some hundred thousand values, leaves ties
+    expected = mutual_info_classif(features, labels, n_neighbors=neighbors, random_state=0)
+    found = metrics.mutual_information(features, labels, neighbors)
+    np.testing.assert_allclose(found, [2 * [expected[0]]], atol=1e-12)
+
+
 def test_images_that_are_each_alone_in_their_class_tell_nothing():
     np.testing.assert_array_equal(metrics.mutual_information(np.array([[0.0], [1.0]]), np.array([0, 1])), 0)
 

@@ -69,11 +69,14 @@ def _binary_information(values: np.ndarray, member: np.ndarray, neighbors: int, 
     for group in groups:
         k = min(neighbors, len(group) - 1)
         radius = _kth_distance(group, k)
-        # Rounding may put the k-th neighbour on either side of the bounds; the comparison of distances decides.
+        nearer = np.nextafter(radius, 0)  # than the k-th neighbour; equal values count where that one is equal too
+        # The bounds are rounded and leave none out: the distances decide which of the outermost are too far.
         first = np.searchsorted(everything, group - radius, "left")
-        first += group - everything[first] >= radius
+        while (far := group - everything[first] > nearer).any():
+            first += far
         last = np.searchsorted(everything, group + radius, "right")
-        last -= everything[last - 1] - group >= radius
+        while (far := everything[last - 1] - group > nearer).any():
+            last -= far
         total += len(group) * (psi[k] - psi[len(group)]) - psi[last - first].sum()
         count += len(group)
     return psi[count] + total / count
