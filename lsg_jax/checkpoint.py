@@ -211,6 +211,11 @@ class Checkpoints:
         self._manager.close()
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Tells whether ``path`` names one checkpoint of a run, RUN/checkpoints/STEP; whether there is one it does not."""
+    return path.name.isdigit() and path.parent.name == "checkpoints"
+
+
 def _strange(run: dict[str, Any]) -> str:
     """Returns the name of a part that a ``run`` item lacks, or has of another kind than what is saved; "" for none."""
     data = run.get("data")

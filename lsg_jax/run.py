@@ -18,7 +18,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from lsg_jax import checks, files, gates, models
-from lsg_jax.checkpoint import Checkpoints, Damaged
+from lsg_jax.checkpoint import Checkpoints, Damaged, is_checkpoint
 from lsg_jax.config import Config, OutputConfig
 from lsg_jax.data import Dataset, normalize
 
@@ -197,8 +197,7 @@ def load_run(path: str | Path) -> Run:
       ValueError: where it was written by another version.
     """
     path = files.expanded(path)
-    one = path.name.isdigit() and path.parent.name == "checkpoints"
-    folder, wanted = (path.parent, int(path.name)) if one else (path / "checkpoints", None)
+    folder, wanted = (path.parent, int(path.name)) if is_checkpoint(path) else (path / "checkpoints", None)
     if not path.exists():
         raise FileNotFoundError(f"there is no run folder {path}; train one, or name another")
     if not folder.is_dir():
