@@ -338,6 +338,10 @@ FUNCTIONS = {
         r"mean must be 3 finite .* got \(0.5,\)",
     ),
     "lsg_jax.import_torch: nan": (lambda: lsg_jax.import_torch("w.th", mean=(0.5, 0.5, np.nan)), "got .*nan"),
+    "similarity.dominance: shape": (
+        lambda: similarity.dominance(similarity.Similarity(np.ones((2, 3)), np.ones(2))),
+        r"similarities must be an array real\[C, C\], got float64\[2, 3\]",
+    ),
     "similarity.dominance: negative": (
         lambda: similarity.dominance(similarity.Similarity(np.array([[1.0, -0.5], [0, 1]]), np.ones(2))),
         "at least 0, got -0.5",
@@ -1280,6 +1284,10 @@ FUNCTIONS = {
     "plots.similarity_matrices: a matrix": (
         lambda: plots.similarity_matrices({"net": np.eye(3)}, NAMES),
         r"'net' must be of type Similarity, got float64\[3, 3\]",
+    ),
+    "plots.correlation_matrices: shape": (
+        lambda: plots.correlation_matrices({"net": (np.ones((4, 5)), correlation.class_order(GATE))}, NAMES),
+        r"net must be an array floating\[K, K\], got float64\[4, 5\]",
     ),
     "plots.correlation_matrices: no order": (
         lambda: plots.correlation_matrices({"net": (np.eye(4), None)}, NAMES),
