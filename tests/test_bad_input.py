@@ -1318,6 +1318,10 @@ FUNCTIONS = {
         lambda: plots.grouped_bars({"net": {"with": "0.5"}}, "accuracy"),
         r"'with' must be of type Real, got '0\.5'",
     ),
+    "plots.grouped_bars: parts": (
+        lambda: plots.grouped_bars({"net": {"with": 0.5}, "other": {"without": 0.5}}, "accuracy"),
+        "'other' must have the parts with, got without",
+    ),
     "plots.verdicts: none": (lambda: plots.verdicts({}), "one or more by title are needed, got {}"),
     "plots.verdicts: verdict": (
         lambda: plots.verdicts({"net": {"claim": "perhaps"}}),
