@@ -9,8 +9,7 @@ from typing import Any
 import jax
 
 from experiments import markdown
-from lsg_jax import files
-from lsg_jax.training import parallel
+from lsg_jax import files, machine
 
 
 def write(name: str, measured: dict[str, Any], table: str | None = None) -> None:
@@ -38,4 +37,4 @@ def revision(*paths: str) -> str:
 
 def _machine() -> dict[str, Any]:
     device = jax.devices()[0].device_kind
-    return {"cores": parallel.cores(), "device": device, "python": platform.python_version(), "jax": jax.__version__}
+    return {"cores": machine.cores(), "device": device, "python": platform.python_version(), "jax": jax.__version__}

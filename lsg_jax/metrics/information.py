@@ -1,12 +1,11 @@
 """The mutual information score: how much a filter's pooled activation tells about a class."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.special import digamma
 
-from lsg_jax import checks
+from lsg_jax import checks, machine
 from lsg_jax.metrics.examples import checked
 
 
@@ -47,7 +46,7 @@ def mutual_information(features: np.ndarray, labels: np.ndarray, neighbors: int 
         values, sorted_labels = values[order], labels[order]
         return [_binary_information(values, sorted_labels == each, neighbors, psi) for each in classes]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         return np.maximum(0, np.array(list(pool.map(one_filter, scaled.T))))
 
 

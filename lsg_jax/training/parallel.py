@@ -22,6 +22,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from lsg_jax import machine
+
 SEED, AXIS = "seed", "batch"
 REPLICATED, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
 _SECONDS_TO_JOIN = 120
@@ -124,18 +126,13 @@ def check_shared(folder: Path) -> None:
         raise ValueError(f"the processes do not share {folder}; choose an --output on storage that all of them see")
 
 
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def use_cores(seeds: int) -> None:
     """Makes as many devices of the CPU's cores as share out ``seeds`` runs evenly; before JAX has any device.
 
     Cores that train each its own run need not wait for one another at every operation. It changes nothing where the
     number of devices was chosen.
     """
-    devices = math.gcd(seeds, cores())
+    devices = math.gcd(seeds, machine.cores())
     chosen = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
     if devices > 1 and not chosen:
         jax.config.update("jax_num_cpu_devices", devices)
