@@ -35,14 +35,19 @@ def environment() -> dict[str, str]:
 
 def describe(config: Config, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
     """Returns the ``run`` item: all that rebuilding the model needs beside its arrays."""
-    data = {
+    data = describe_data(dataset)
+    return {"config": config.to_json(), "data": data, "history": history, "environment": environment()}
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """Returns that item's part about the data: what the model takes and gives, and which images these are."""
+    return {
         "class_names": list(dataset.class_names),
         "image_shape": list(dataset.train.images.shape[1:]),
         "mean": list(dataset.mean),
         "std": list(dataset.std),
         "digest": dataset.digest(),
     }
-    return {"config": config.to_json(), "data": data, "history": history, "environment": environment()}
 
 
 @dataclass(frozen=True, eq=False)

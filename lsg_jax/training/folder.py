@@ -15,7 +15,7 @@ from lsg_jax import files
 from lsg_jax.checkpoint import Checkpoints, Damaged
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
-from lsg_jax.run import describe
+from lsg_jax.run import describe, describe_data
 from lsg_jax.training import events, parallel
 
 
@@ -68,7 +68,7 @@ class RunFolder:
         Raises Damaged where they are not what was saved, and ValueError where they are of other data.
         """
         saved = self._checkpoints.describe(step)
-        ours = describe(self._config, self._dataset, [])["data"]
+        ours = describe_data(self._dataset)
         if different := [name for name, theirs in saved["data"].items() if ours.get(name) != theirs]:
             raise ValueError(
                 f"{self.path} was trained on other data ({', '.join(different)} differ); choose another --output"

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from lsg_jax import checks, files, gates, models, schedule
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset, checked
-from lsg_jax.run import describe
+from lsg_jax.run import describe_data
 from lsg_jax.training import divergence, initialization, parallel, progress, saving, signals
 from lsg_jax.training.divergence import Diverged
 from lsg_jax.training.evaluation import evaluate
@@ -140,8 +140,8 @@ def _check(configs: list[Config], dataset: Dataset, paths: list[Path], mesh: Mes
     model = models.create(config.model, len(dataset.class_names))
     if config != config.resolve(len(dataset.train.labels), model.num_classes, model.num_filters):
         raise ValueError("the configuration is not resolved; call Config.resolve first")
-    described = describe(config, dataset, [])["data"]
-    parallel.check_same(config.settings() | {"seeds": len(configs), "folder": str(paths[0]), "data": described})
+    data = describe_data(dataset)
+    parallel.check_same(config.settings() | {"seeds": len(configs), "folder": str(paths[0]), "data": data})
     batch_size, devices = config.optimizer.batch_size, mesh.shape[parallel.AXIS]
     if batch_size % devices:
         raise ValueError(
