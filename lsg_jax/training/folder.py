@@ -135,6 +135,21 @@ def check_folder(config: Config, folder: Path) -> None:
         raise ValueError(f"{folder} holds another run: {'; '.join(different)}; choose another --output")
 
 
+def check_folder_of_seeds(folder: Path, paths: list[Path]) -> None:
+    """Raises ValueError if ``folder`` holds one run, or those of other seeds than of ``paths`` in it; writes nothing.
+
+    Of several processes the first looks.
+    """
+    if not parallel.is_first():
+        return
+    if (folder / "config.json").exists():
+        raise ValueError(f"{folder} holds a run of one seed; choose another --output")
+    trained = {path for path in folder.glob("seed*") if has_checkpoint(path)}
+    if trained and (trained - set(paths) or not all(path.is_dir() for path in paths)):
+        names = ", ".join(sorted(path.name for path in trained))
+        raise ValueError(f"{folder} holds {names}, which are not the seeds asked for; choose another --output")
+
+
 def _is_of_a_start(path: Path) -> bool:
     """Tells whether it is what a first start leaves that was killed, or refused, before it wrote its configuration."""
     empty = path.is_dir() and not any(path.iterdir())

@@ -21,7 +21,7 @@ from lsg_jax.run import describe_data
 from lsg_jax.training import divergence, initialization, parallel, progress, saving, signals
 from lsg_jax.training.divergence import Diverged
 from lsg_jax.training.evaluation import evaluate
-from lsg_jax.training.folder import RunFolder, has_checkpoint, normalization
+from lsg_jax.training.folder import RunFolder, check_folder_of_seeds, has_checkpoint, normalization
 from lsg_jax.training.segments import DeviceSplit, on_devices, train_segment
 from lsg_jax.training.signals import Interrupted
 from lsg_jax.training.state import TrainState, step_of
@@ -87,13 +87,7 @@ def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> lis
     numbers = range(config.seed, config.seed + seeds)
     configs = [dataclasses.replace(config, seed=number) for number in numbers]
     paths = [folder / f"seed{number}" for number in numbers]
-    if parallel.is_first():
-        if (folder / "config.json").exists():
-            raise ValueError(f"{folder} holds a run of one seed; choose another --output")
-        trained = {path for path in folder.glob("seed*") if has_checkpoint(path)}
-        if trained and (trained - set(paths) or not all(path.is_dir() for path in paths)):
-            names = ", ".join(sorted(path.name for path in trained))
-            raise ValueError(f"{folder} holds {names}, which are not the seeds asked for; choose another --output")
+    check_folder_of_seeds(folder, paths)
     return _fit(configs, dataset, paths)
 
 
