@@ -217,10 +217,12 @@ class Config:
         }
         for each in dataclasses.fields(GateConfig):
             value, default = getattr(self.lsg, each.name), each.default
-            any_gate = "gate", self.gate
-            setting, needed = ("gate", None) if self.gate == "none" else _ONLY_WITH.get(each.name, any_gate)
+            setting, needed = _ONLY_WITH.get(each.name, ("gate", self.gate))
+            if self.gate == "none":  # nothing of the gate does
+                setting = "gate"
             chosen = getattr(self, setting)
-            if chosen != needed and value not in (default, resolved.get(each.name, default)):
+            used = self.gate != "none" and chosen == needed
+            if not used and value not in (default, resolved.get(each.name, default)):
                 name = each.name.replace("_", "-")
                 raise ValueError(f"--{name} makes no difference with --{setting}={chosen}; leave it out, got {value}")
 
