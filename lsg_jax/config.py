@@ -74,7 +74,8 @@ class GateConfig:
     phase: int = 1
     """The gated epoch's place in its period."""
     gate_init: float = 1.0
-    """The initial value of every gate entry, in (0, 1]."""
+    """The initial value of every gate entry, in (0, 1]: the first projected update brings each filter's largest entry
+    to 1, so a value below 1 only makes that update larger."""
     tighten_threshold: float = 0.5
     """h: a filter of a tightened gate is one class's alone if that entry alone is at least h, else it is shared."""
     shared_filters: Unset[int] = None

@@ -53,7 +53,7 @@ def mutual_information(features: np.ndarray, labels: np.ndarray, neighbors: int 
 def mutual_information_score(features: np.ndarray, labels: np.ndarray, neighbors: int = 3) -> float:
     """Returns the mean over filters of the largest mutual information over classes, nats.
 
-    Arguments and errors are those of ``mutual_information``.
+    Arguments and errors are those of ``mutual_information``; the noise has seed 0.
     """
     return float(mutual_information(features, labels, neighbors).max(axis=1).mean())
 

@@ -1,4 +1,4 @@
-"""Both paths on the test set."""
+"""Accuracy and cross entropy on the test set: of the STD path, and of the LSG path, which is given true labels."""
 
 from contextlib import closing
 from functools import partial
@@ -18,9 +18,10 @@ _BATCH = 500
 
 
 def evaluate(state: TrainState, test: DeviceSplit, dataset: Dataset, mesh: Mesh) -> dict[str, np.ndarray]:
-    """Returns accuracy and cross entropy (nats) of both paths, f64[], or f64[runs] of runs that are trained together.
+    """Returns the measures of both paths on the test split, each f64[], or f64[runs] of runs that are trained together.
 
-    Their names are test_accuracy and test_cross_entropy, of the LSG path, which is given true labels, after lsg_.
+    ``test_accuracy`` and ``test_cross_entropy``, nats an example, are those of the STD path, which sees no label;
+    ``lsg_test_accuracy`` and ``lsg_test_cross_entropy`` those of the LSG path, gated by the true labels.
     """
     stacked, zero = state.step.ndim > 0, np.zeros(state.step.shape, np.float32)
     totals: Any = {path: {"correct": zero, "cross_entropy": zero} for path in ("std", "lsg")}

@@ -162,7 +162,10 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def normalization(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns mean and standard deviation per channel that the run in ``folder`` normalises its images by."""
+    """Returns mean and standard deviation per channel that the run in ``folder`` normalises its images by.
+
+    Raises ValueError where it holds no checkpoint that can be read.
+    """
     newest = _newest(folder)
     if newest is None:
         raise ValueError(f"{folder} holds no checkpoint that can be read; choose another --output")

@@ -53,9 +53,18 @@ def open_origin(path: Path, config: Config, dataset: Dataset) -> Run:
 
 
 def initial_state(
-    config: Config, dataset: Dataset, learning_rate: Any, seed: Any, origin: Run | None = None
+    config: Config, dataset: Dataset, learning_rate: optax.Schedule, seed: Any, origin: Run | None = None
 ) -> TrainState:
-    """Returns the state before the first step: theta drawn from ``seed`` or, where given, that of ``origin``."""
+    """Returns the state before the first step.
+
+    Args:
+      config: a resolved configuration.
+      dataset: of which the classes and the shape of images count.
+      learning_rate: theta's, as a function of the step.
+      seed: u32[], which theta is drawn from.
+      origin: whose theta it is instead, where given. Without one a tightened gate is all-one, in the place of that of
+        the checkpoint that is restored.
+    """
     model = models.create(config.model, len(dataset.class_names), parallel.AXIS, config.precision)
     lsg = config.lsg
     assert lsg.sparsity_weight is not None  # Config.resolve has seen to it

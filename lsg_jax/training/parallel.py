@@ -139,9 +139,9 @@ def use_cores(seeds: int) -> None:
 
 
 def mesh(seeds: int = 1) -> Mesh:
-    """Returns the mesh of every device there is: as many rows as share out the seeds, over which no batch is split.
+    """Returns a mesh of all devices with axes (seed, batch): gcd(seeds, devices) rows, 1 with several processes.
 
-    Each process has to have every run, so of several processes each has its part of the batch alone.
+    A batch is split along a row only. Each process has to have every run, so several share one row.
     """
     devices = np.array(jax.devices())
     rows = math.gcd(seeds, devices.size) if jax.process_count() == 1 else 1

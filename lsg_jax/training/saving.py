@@ -97,7 +97,7 @@ def _restore(folder: RunFolder, template: dict[str, Any], step: int) -> dict[str
 
 
 def _severity(found: dict[str, Any] | Damaged) -> int:
-    """Returns 0 of a checkpoint that is as it was saved, and else which of two things befell it."""
+    """Returns 0 for a checkpoint that is as it was saved, else ``_CUT_SHORT`` or ``_DAMAGED``."""
     if isinstance(found, Incomplete):
         return _CUT_SHORT
     return _DAMAGED if isinstance(found, Damaged) else 0
