@@ -19,9 +19,8 @@ from tqdm import tqdm
 
 from benchmarks import results, turns
 from experiments import cli, markdown
-from lsg_jax import checks, data, models
+from lsg_jax import checks, data, machine, models
 from lsg_jax.config import Unset
-from lsg_jax.training import parallel
 
 BATCH = 256
 PRODUCT = 2048  # rows and columns of the matrices whose product shows what the cores can do
@@ -80,7 +79,7 @@ def comparisons(options: Options, file: str) -> dict[str, tuple[dict[str, Any], 
         return {"script": "jax_worker", "python": sys.executable} | order
 
     def theirs(task, **arguments):
-        order = {"task": task, "arguments": arguments, "threads": parallel.cores()}
+        order = {"task": task, "arguments": arguments, "threads": machine.cores()}
         return {"script": "torch_worker", "python": options.torch_python} | order
 
     def both(task, units, flops, **arguments):

@@ -24,9 +24,8 @@ from tqdm import tqdm
 
 from benchmarks import cpu, results, turns
 from experiments import cli
-from lsg_jax import checks, data
+from lsg_jax import checks, data, machine
 from lsg_jax.config import Unset
-from lsg_jax.training import parallel
 
 # Of a --smoke: images of each split, images a step, and the comparisons, so that each part of the code runs once.
 EXAMPLES, SMOKE_BATCH, SMOKE = 64, 32, (("resnet20", "lsg", "compiled"), ("alexnet", "std", "eager"))
@@ -65,7 +64,7 @@ def compare(options: Options, file: str, examples: int) -> dict[str, Any]:
 
     def theirs(model, path, compiled):
         arguments = {"file": file, "model": model, "path": path, "device": device, "compiled": compiled}
-        order = {"task": "device_epoch", "arguments": arguments | {"batch": batch}, "threads": parallel.cores()}
+        order = {"task": "device_epoch", "arguments": arguments | {"batch": batch}, "threads": machine.cores()}
         return {"script": "torch_worker", "python": options.torch_python} | order
 
     chosen = {"resnet20-lsg-against-std": (ours("resnet20", "lsg"), ours("resnet20", "std"))}

@@ -119,7 +119,7 @@ def of_network(options: Options) -> dict[str, Any]:
     test = data.load(run.config.data.dataset, options.data_dir).test
     features, classifier = run.features(test.images), run.params["classifier"]
     a, labels = jnp.asarray(features), jnp.asarray(test.labels)
-    weights = {"sparsity_weight": 0.01, "sparsity_target": float(features.shape[1])}
+    weights: dict[str, Any] = {"sparsity_weight": 0.01, "sparsity_target": float(features.shape[1])}
 
     def phi():
         return metrics.phi(a, labels, classifier["kernel"], classifier["bias"], **weights)

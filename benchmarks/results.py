@@ -9,8 +9,7 @@ from typing import Any
 import jax
 
 from experiments import markdown
-from lsg_jax import cache, files
-from lsg_jax.training import parallel
+from lsg_jax import cache, files, machine
 
 
 def write(name: str, measured: dict[str, Any], table: str | None = None) -> None:
@@ -31,10 +30,15 @@ def read(name: str) -> dict[str, Any] | None:
 
 def origin() -> dict[str, Any]:
     """Returns the revision that is measured and the machine that measures it."""
-    machine = {"cores": parallel.cores(), "processor": cache.processor(), "device": jax.devices()[0].device_kind}
     return {
         "revision": revision(),
-        "machine": machine | {"python": platform.python_version(), "jax": jax.__version__},
+        "machine": {
+            "cores": machine.cores(),
+            "processor": cache.processor(),
+            "device": jax.devices()[0].device_kind,
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+        },
     }
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 
 from lsg_jax import Run, cache, data, files, gates, load_run, models, plots
+from lsg_jax.checkpoint import is_checkpoint
 from lsg_jax.config import Config
 from lsg_jax.training import parallel
 from lsg_jax.training.folder import check_folder
@@ -217,7 +218,7 @@ def _summarize_seeds(folder: Path, histories: list[list[dict[str, Any]]]) -> Non
 
 def output_folder(run: Path, output: Path | None, inside: str = "") -> Path:
     """Returns the folder a command writes to: ``output`` or, by default, the run folder or a folder ``inside`` it."""
-    if output is None and run.name.isdigit() and run.parent.name == "checkpoints":
+    if output is None and is_checkpoint(run):
         raise ValueError(f"{run} is a checkpoint, where nothing else may lie; name a folder with --output")
     return output or run / inside
 

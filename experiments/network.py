@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +97,8 @@ class Network:
         lsg = training.lsg if training.gate == "learned" else replace(training.lsg, sparsity_weight=None)
         examples = len(trained.dataset.train.labels)
         config = replace(training, gate="learned", lsg=lsg).resolve(examples, classes, filters)
+        assert config.lsg.sparsity_weight is not None  # Config.resolve has seen to it
+        assert config.lsg.sparsity_target is not None
         return metrics.phi_by_training(
             *self._phi_arguments,
             jax.random.key(0),
@@ -129,11 +132,12 @@ class Network:
         return min(self.stationary.values(), key=lambda found: float(found.value))
 
     @property
-    def _phi_arguments(self) -> tuple[jax.Array, ...]:
-        return tuple(map(jnp.asarray, (self.features, self.labels, *self.linear)))
+    def _phi_arguments(self) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        features, labels, kernel, bias = map(jnp.asarray, (self.features, self.labels, *self.linear))
+        return features, labels, kernel, bias
 
     @property
-    def _density_form(self) -> dict[str, float]:
+    def _density_form(self) -> dict[str, Any]:
         """Of Phi: a = 1 and s = 1 / C, so that it is CE + | density - 1 / C |."""
         classes, filters = self.run.gate.shape
         return {"sparsity_weight": 1 / (classes * filters), "sparsity_target": float(filters)}

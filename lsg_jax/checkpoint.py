@@ -90,7 +90,7 @@ class Checkpoints:
     ) -> None:
         """Saves the checkpoint of ``step``; an interrupted save leaves the earlier ones as they were.
 
-        ``test_accuracy`` is that of these very variables, None in the middle of an epoch. Without ``training`` the run
+        ``test_accuracy`` is that of these very variables, None where it is not known. Without ``training`` the run
         can be opened but not trained on.
 
         Raises OSError where it cannot be written.
@@ -209,6 +209,11 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Tells whether ``path`` names one checkpoint of a run, RUN/checkpoints/STEP; whether there is one it does not."""
+    return path.name.isdigit() and path.parent.name == "checkpoints"
 
 
 def _strange(run: dict[str, Any]) -> str:

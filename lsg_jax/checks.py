@@ -62,7 +62,8 @@ def array(name: str, value: Any, kind: Any, *shape: Any) -> None:
       name: what it is to the user.
       value: what should be an array, of NumPy's or JAX's.
       kind: its type, or what its type may be, as ``jnp.floating``.
-      *shape: for each axis its size, or its name where it may be any of at least 1; ``...`` first allows axes before.
+      *shape: for each axis its size, or its name where it may be any of at least 1, the same wherever the name comes
+        again; ``...`` first allows axes before.
     """
     if not (isinstance(value, _ARRAYS) and jnp.issubdtype(value.dtype, kind) and _fits(value.shape, shape)):
         raise ValueError(f"{name} must be an array {kind.__name__}{_written(shape)}, got {described(value)}")
@@ -134,7 +135,11 @@ def _fits(found: tuple[int, ...], shape: tuple[Any, ...]) -> bool:
     if shape[0] is ...:
         shape = shape[1:]
         found = found[len(found) - len(shape) :]
-    same = (size == each or isinstance(each, str) for size, each in zip(found, shape, strict=True))
+    named: dict[str, int] = {}
+    same = (
+        size == (named.setdefault(each, size) if isinstance(each, str) else each)
+        for size, each in zip(found, shape, strict=True)
+    )
     return len(found) == len(shape) and all(same)
 
 

@@ -74,7 +74,8 @@ class GateConfig:
     phase: int = 1
     """The gated epoch's place in its period."""
     gate_init: float = 1.0
-    """The initial value of every gate entry, in (0, 1]."""
+    """The initial value of every gate entry, in (0, 1]: the first projected update brings each filter's largest entry
+    to 1, so a value below 1 only makes that update larger."""
     tighten_threshold: float = 0.5
     """h: a filter of a tightened gate is one class's alone if that entry alone is at least h, else it is shared."""
     shared_filters: Unset[int] = None
@@ -217,10 +218,12 @@ class Config:
         }
         for each in dataclasses.fields(GateConfig):
             value, default = getattr(self.lsg, each.name), each.default
-            any_gate = "gate", self.gate
-            setting, needed = ("gate", None) if self.gate == "none" else _ONLY_WITH.get(each.name, any_gate)
+            setting, needed = _ONLY_WITH.get(each.name, ("gate", self.gate))
+            if self.gate == "none":  # nothing of the gate does
+                setting = "gate"
             chosen = getattr(self, setting)
-            if chosen != needed and value not in (default, resolved.get(each.name, default)):
+            used = self.gate != "none" and chosen == needed
+            if not used and value not in (default, resolved.get(each.name, default)):
                 name = each.name.replace("_", "-")
                 raise ValueError(f"--{name} makes no difference with --{setting}={chosen}; leave it out, got {value}")
 

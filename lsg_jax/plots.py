@@ -468,11 +468,13 @@ def tradeoff(
 
 
 def grouped_bars(bars: dict[str, dict[str, float]], unit: str) -> Figure:
-    """Named parts of each title as bars from 0 to 1, with their values."""
+    """Named parts, the same of each title, as bars from 0 to 1, with their values."""
     _check_titled(bars, Mapping)
-    for each in bars.values():
-        _check_titled(each, Real)
     parts = list(next(iter(bars.values())))
+    for title, each in bars.items():
+        _check_titled(each, Real)
+        if each.keys() != set(parts):
+            raise ValueError(f"{title!r} must have the parts {', '.join(parts)}, got {', '.join(each)}")
     figure = _Figure(figsize=(9, 0.9 + 0.28 * (len(parts) + 1) * len(bars)), layout="constrained")
     axis = figure.subplots()
     for index, (part, color, hatch) in enumerate(zip(parts, cycle(_COLORS), cycle(_HATCHES), strict=False)):

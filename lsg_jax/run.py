@@ -4,6 +4,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import version
@@ -17,7 +18,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from lsg_jax import checks, files, gates, models
-from lsg_jax.checkpoint import Checkpoints, Damaged
+from lsg_jax.checkpoint import Checkpoints, Damaged, is_checkpoint
 from lsg_jax.config import Config, OutputConfig
 from lsg_jax.data import Dataset, normalize
 
@@ -34,14 +35,19 @@ def environment() -> dict[str, str]:
 
 def describe(config: Config, dataset: Dataset, history: list[dict[str, Any]]) -> dict[str, Any]:
     """Returns the ``run`` item: all that rebuilding the model needs beside its arrays."""
-    data = {
+    data = describe_data(dataset)
+    return {"config": config.to_json(), "data": data, "history": history, "environment": environment()}
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """Returns that item's part about the data: what the model takes and gives, and which images these are."""
+    return {
         "class_names": list(dataset.class_names),
         "image_shape": list(dataset.train.images.shape[1:]),
         "mean": list(dataset.mean),
         "std": list(dataset.std),
         "digest": dataset.digest(),
     }
-    return {"config": config.to_json(), "data": data, "history": history, "environment": environment()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,13 +180,12 @@ def save_run(run: Run, path: str | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
         folder = Path(temporary, path.name)
-        checkpoints = Checkpoints(folder / "checkpoints")
         data = {name: list(getattr(run, name)) for name in ("class_names", "image_shape", "mean", "std")}
         described = {"config": config.to_json(), "data": data, "history": run.history, "environment": run.environment}
         variables = {"params": run.params, "batch_stats": run.batch_stats, "gate": run.gate}
-        accuracy = run.history[-1]["test_accuracy"] if run.history else None
-        checkpoints.save(len(run.history), variables, None, described, accuracy)
-        checkpoints.close()
+        # The accuracy tells the best of several checkpoints; the history's may be of others than these variables.
+        with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
+            checkpoints.save(len(run.history), variables, None, described, None)
         (folder / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in run.history))
         folder.rename(path)
@@ -197,8 +202,7 @@ def load_run(path: str | Path) -> Run:
       ValueError: where it was written by another version.
     """
     path = files.expanded(path)
-    one = path.name.isdigit() and path.parent.name == "checkpoints"
-    folder, wanted = (path.parent, int(path.name)) if one else (path / "checkpoints", None)
+    folder, wanted = (path.parent, int(path.name)) if is_checkpoint(path) else (path / "checkpoints", None)
     if not path.exists():
         raise FileNotFoundError(f"there is no run folder {path}; train one, or name another")
     if not folder.is_dir():

@@ -63,9 +63,9 @@ def sparsity_weight(gated_steps: int, gate_learning_rate: float, gate_loss_weigh
 def learning_rate(name: str, peak: float, total_steps: int) -> optax.Schedule:
     """Returns theta's learning rate as a function of the step.
 
-    'step' divides ``peak`` by 10 at 50 % and at 75 % of the steps, 'cosine' is a one-cycle: linear warm-up over the
-    first 15 %, then a cosine to a hundredth of ``peak``. Not to 0: the last plain epoch has to undo what the gated one
-    before it did to the STD path.
+    'step' divides ``peak`` by 10 at 50 % and at 75 % of the steps, 'cosine' is a one-cycle: linear warm-up from
+    a tenth of ``peak`` over the first 15 %, then a cosine to a hundredth of it. Not to 0: the last plain epoch has to
+    undo what the gated one before it did to the STD path.
 
     Raises ValueError on any other name, a ``peak`` that is not positive, and fewer than 1 step.
     """

@@ -120,10 +120,10 @@ TRAINING = [
     ("--output={tmp}/dangling/below", "dangling is a link that leads nowhere, not a folder"),
     ("--output=README.md", "error: README.md is a file, not a folder; choose another output folder"),
     ("--init={tmp}/nothing", "nothing"),
+    ("--init=runs/digits-learned-learning-rate=0.05", "there is no run folder or file --init runs/digits-learned-lea"),
     ("--init={tmp}/empty", "empty"),
-    ("--init=none.th", "there is no file none.th"),
-    ("--init=pyproject.toml", "must end in .safetensors, .th, .pt, .pth, got pyproject.toml"),
-    ("--init={tmp}/file", "file"),
+    ("--init=none.th", "there is no run folder or file --init none.th"),
+    ("--init={tmp}/file", "must end in .safetensors, .th, .pt, .pth, got "),
     ("--init={tmp}/pickle.th", "pickle.th"),
     ("--init={tmp}/pickle.safetensors", "pickle.safetensors"),
     ("--init={tmp}/escape.pt", "escape.pt"),
@@ -364,6 +364,10 @@ FUNCTIONS = {
         r"mean must be 3 finite .* got \(0.5,\)",
     ),
     "lsg_jax.import_torch: nan": (lambda: lsg_jax.import_torch("w.th", mean=(0.5, 0.5, np.nan)), "got .*nan"),
+    "similarity.dominance: shape": (
+        lambda: similarity.dominance(similarity.Similarity(np.ones((2, 3)), np.ones(2))),
+        r"similarities must be an array real\[C, C\], got float64\[2, 3\]",
+    ),
     "similarity.dominance: negative": (
         lambda: similarity.dominance(similarity.Similarity(np.array([[1.0, -0.5], [0, 1]]), np.ones(2))),
         "at least 0, got -0.5",
@@ -1323,6 +1327,10 @@ FUNCTIONS = {
         lambda: plots.similarity_matrices({"net": np.eye(3)}, NAMES),
         r"'net' must be of type Similarity, got float64\[3, 3\]",
     ),
+    "plots.correlation_matrices: shape": (
+        lambda: plots.correlation_matrices({"net": (np.ones((4, 5)), correlation.class_order(GATE))}, NAMES),
+        r"net must be an array floating\[K, K\], got float64\[4, 5\]",
+    ),
     "plots.correlation_matrices: no order": (
         lambda: plots.correlation_matrices({"net": (np.eye(4), None)}, NAMES),
         "the order of net must be of type ClassOrder, got None",
@@ -1351,6 +1359,10 @@ FUNCTIONS = {
     "plots.grouped_bars: text": (
         lambda: plots.grouped_bars({"net": {"with": "0.5"}}, "accuracy"),
         r"'with' must be of type Real, got '0\.5'",
+    ),
+    "plots.grouped_bars: parts": (
+        lambda: plots.grouped_bars({"net": {"with": 0.5}, "other": {"without": 0.5}}, "accuracy"),
+        "'other' must have the parts with, got without",
     ),
     "plots.verdicts: none": (lambda: plots.verdicts({}), "one or more by title are needed, got {}"),
     "plots.verdicts: verdict": (

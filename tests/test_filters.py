@@ -34,6 +34,9 @@ def test_a_spotlight_by_hand():
     found = spotlight(images, maps)[..., 0]
     assert found.tolist() == [[[40, 200], [120, 200]], [[80, 80], [80, 80]]]
     assert spotlight(images, 0 * maps).max() == 40
+    assert spotlight(images, -1 - maps).max() == 40
+    larger = images.repeat(2, axis=1)
+    np.testing.assert_array_equal(spotlight(larger, np.where(maps > 0, maps, -9)), spotlight(larger, maps))
     assert spotlight(np.full((1, 8, 8, 3), 100, np.uint8), np.ones((1, 2, 2))).min() == 100
 
 

@@ -39,6 +39,13 @@ def test_related_filters_by_hand(classes, threshold, expected):
     np.testing.assert_array_equal(masking.related_filters(jnp.asarray(GATE), classes, threshold), expected)
 
 
+@pytest.mark.parametrize("number", [float, np.float32, np.float64, np.asarray])
+def test_an_entry_that_is_the_threshold_is_not_above_it(number):
+    entry = np.float32(0.6)  # which is above 0.6 in double precision
+    for each in (0.6, entry):
+        assert not masking.related_filters(np.full((1, 1), entry), [0], number(each)).any()
+
+
 def test_masking_by_hand():
     features = np.array([[2, 2, 0, 0], [0, 0, 0, 3], [1, 0, 0, 0], [0, 2, 5, 0]], np.float32)
     labels = np.array([0, 0, 0, 1])

@@ -1,6 +1,7 @@
 """Phi against SciPy over every choice of maxima; mutual information against scikit-learn."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ from scipy.optimize import minimize
 from scipy.special import digamma, logsumexp
 from sklearn.feature_selection import mutual_info_classif
 
-from lsg_jax import gates, metrics
+from lsg_jax import gates, machine, metrics
+from lsg_jax.metrics import information
 
 CLASSES, FILTERS, EXAMPLES = 3, 4, 60
 
@@ -128,6 +130,26 @@ def test_mutual_information_equals_scikit_learns(relu):
     found = metrics.mutual_information(features, labels)
     np.testing.assert_allclose(found, expected, atol=1e-9)
     assert metrics.mutual_information_score(features, labels) == pytest.approx(found.max(axis=1).mean())
+
+
+@pytest.mark.parametrize("neighbors", [1, 3])
+def test_mutual_information_counts_ties_as_scikit_learn_does(neighbors):
+    labels = np.random.default_rng(0).integers(0, 2, 20_000)
+    features = np.ones((len(labels), 1))  # so many that the noise, of some hundred thousand values, leaves ties
+    expected = mutual_info_classif(features, labels, n_neighbors=neighbors, random_state=0)
+    found = metrics.mutual_information(features, labels, neighbors)
+    np.testing.assert_allclose(found, [2 * [expected[0]]], atol=1e-12)
+
+
+def test_mutual_information_takes_the_cores_that_the_process_may_use(monkeypatch):
+    threads = []
+    monkeypatch.setattr(machine, "cores", lambda: 3)
+    monkeypatch.setattr(
+        information, "ThreadPoolExecutor", lambda count: threads.append(count) or ThreadPoolExecutor(count)
+    )
+    features, labels, *_ = problem(0)
+    metrics.mutual_information(features, labels)
+    assert threads == [3]
 
 
 def test_images_that_are_each_alone_in_their_class_tell_nothing():

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from lsg_jax import data, load_run, schedule
+from lsg_jax import data, load_run, machine, schedule
 from lsg_jax.config import Config, DataConfig
 from lsg_jax.training import initialization, parallel, progress, segments
 from tests.faults.faults import address
@@ -109,7 +109,7 @@ def test_seeds_are_trained_alike_on_any_devices(tmp_path):
 
 @pytest.mark.parametrize(("extra", "flags"), [(0, ""), (1, ""), (0, "--xla_force_host_platform_device_count=3")])
 def test_cores_become_devices_where_seeds_share_them_out(extra, flags):
-    cores = parallel.cores()
+    cores = machine.cores()
     script = f"from lsg_jax.training import parallel; parallel.use_cores({2 * cores + extra}); "
     script += "import jax; print(jax.device_count())"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}

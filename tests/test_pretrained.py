@@ -408,13 +408,16 @@ def test_a_gate_that_cannot_be_tightened_is_refused(tmp_path):
         Config(gate="tightened")
     with pytest.raises(ValueError, match=r"--tighten-threshold must be in \(0, 1\], got 1.5"):
         Config(lsg=GateConfig(tighten_threshold=1.5))
-    with pytest.raises(FileNotFoundError, match=r"there is no run folder --init .*/mistyped"):
+    with pytest.raises(FileNotFoundError, match=r"there is no run folder or file --init .*/mistyped"):
         loop.fit(*small_run(tmp_path / "mistyped"), tmp_path / "run")
     loop.fit(*small_run(None), tmp_path / "plain")
     run = lsg_jax.load_run(tmp_path / "plain")
     lsg_jax.save_run(dataclasses.replace(run, history=run.history[:1]), tmp_path / "cut")
     with pytest.raises(ValueError, match="cut has 1 of 2 epochs; finish it first"):
         loop.fit(*small_run(tmp_path / "cut"), tmp_path / "run")
+    said = r"checkpoints/1 is a checkpoint after 1 of 2 epochs; name its run, \S+/cut, which has to be finished"
+    with pytest.raises(ValueError, match=said):
+        loop.fit(*small_run(tmp_path / "cut" / "checkpoints" / "1"), tmp_path / "run")
     config, dataset = small_run(tmp_path / "plain", gate="tightened")
     with pytest.raises(ValueError, match="plain has no learned gate to tighten"):
         loop.fit(config, dataset, tmp_path / "run")

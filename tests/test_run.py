@@ -1,6 +1,7 @@
 """A run that is opened again, and one that is saved."""
 
 import dataclasses
+import errno
 import json
 import logging
 
@@ -14,6 +15,7 @@ from sklearn.metrics import log_loss
 
 from lsg_jax import load_run, save_run
 from lsg_jax.analysis import attacks
+from lsg_jax.checkpoint import Checkpoints
 from lsg_jax.config import DataConfig
 from lsg_jax.training import loop
 from tests.conftest import tiny_run
@@ -80,6 +82,29 @@ def test_a_saved_run_opens_as_it_was_and_says_nothing_of_this_machine(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "saved"]
     with pytest.raises(FileExistsError, match="saved exists already"):
         save_run(run, tmp_path / "saved")
+
+
+def test_a_run_saved_in_the_middle_of_an_epoch_claims_no_accuracy_of_another_state(runs, tmp_path):
+    run = load_run(runs / "learned")
+    moved = dataclasses.replace(run, params=jax.tree.map(lambda a: a + 1, run.params))
+    save_run(moved, tmp_path / "saved")
+    chex.assert_trees_all_equal(load_run(tmp_path / "saved").params, moved.params)
+    (said,) = (tmp_path / "saved" / "checkpoints").glob("*/run/metadata")
+    assert json.loads(said.read_text())["test_accuracy"] is None
+
+
+def test_a_run_that_cannot_be_saved_leaves_nothing_behind(runs, tmp_path, monkeypatch):
+    run, close, closed = load_run(runs / "learned"), Checkpoints.close, []
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "save", full)
+    monkeypatch.setattr(Checkpoints, "close", lambda self: closed.append(close(self)))
+    with pytest.raises(OSError, match="No space left"):
+        save_run(run, tmp_path / "saved")
+    assert len(closed) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_runs_of_one_model_share_their_programs(runs):

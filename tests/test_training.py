@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import io
 import json
 import multiprocessing
 import os
@@ -18,11 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from lsg_jax import data, load_run, models, schedule
 from lsg_jax.config import Config, GateConfig, OptimizerConfig, OutputConfig
+from lsg_jax.training import evaluation, initialization, loop, parallel, progress, segments, steps
 from lsg_jax.training import folder as folders
-from lsg_jax.training import initialization, loop, parallel, progress, segments, steps
 from lsg_jax.training import state as states
 from tests.conftest import tiny_run, without_times
 
@@ -124,6 +126,36 @@ def test_a_signal_in_the_middle_of_an_epoch_saves_and_resumes_exactly(tmp_path, 
     chex.assert_trees_all_equal(load_run(tmp_path / "cut").params, load_run(tmp_path / "whole").params)
 
 
+@pytest.mark.parametrize("place", ["train_segment", "evaluate"])
+def test_a_signal_in_the_last_epoch_is_told_once_all_is_saved(whole_run, tmp_path, monkeypatch, place):
+    config, dataset = tiny_run()
+    function, calls = getattr(loop, place), []
+
+    def signalled(*arguments, **constants):
+        calls.append(arguments[-1])
+        if calls.count(3) == 4 if place == "train_segment" else len(calls) == 4:  # an epoch has 3 steps
+            signal.raise_signal(signal.SIGTERM)
+        return function(*arguments, **constants)
+
+    monkeypatch.setattr(loop, place, signalled)
+    with pytest.raises(loop.Interrupted):
+        loop.fit(config, dataset, tmp_path)
+    assert without_times(load_run(tmp_path).history) == without_times(whole_run[1])
+    chex.assert_trees_all_equal(load_run(tmp_path).params, load_run(whole_run[0]).params)
+
+
+def test_a_signal_while_a_finished_run_is_repeated_is_told(whole_run, tmp_path, monkeypatch):
+    train = loop._train
+
+    def signalled(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        train(*arguments)
+
+    monkeypatch.setattr(loop, "_train", signalled)
+    with pytest.raises(loop.Interrupted):
+        loop.fit(*tiny_run(), shutil.copytree(whole_run[0], tmp_path / "again"))
+
+
 def test_another_configuration_is_refused_by_name(tmp_path):
     config, dataset = tiny_run()
     loop.fit(config, dataset, tmp_path)
@@ -153,6 +185,8 @@ def test_what_a_start_left_that_was_killed_is_not_in_the_way(tmp_path):
     ours, theirs = tmp_path / "config.json.0123456789abcdef.tmp", tmp_path / "notes.tmp"
     for left in (ours, theirs):
         left.write_text("{")
+    (tmp_path / "lock").touch()
+    (tmp_path / "checkpoints").mkdir()
     assert len(loop.fit(config, dataset, tmp_path)) == 1
     assert (ours.exists(), theirs.exists()) == (False, True)
 
@@ -197,6 +231,20 @@ def test_which_epochs_are_gated_makes_no_difference_where_all_are(setting):
     dataclasses.replace(joint, scheme="alternate").check_used(10, 64)
 
 
+@pytest.mark.parametrize("seeds", [np.uint32(0), np.arange(2, dtype=np.uint32)])
+def test_the_evaluation_is_compiled_once_for_all_its_segments(monkeypatch, caplog, seeds):
+    monkeypatch.setattr(evaluation, "_BATCH", 50)  # of 360 test images
+    config, dataset = tiny_run()
+    initial = functools.partial(initialization.initial_state, config, dataset, schedule.learning_rate("step", 0.1, 12))
+    mesh = parallel.mesh(seeds.size)
+    state = (
+        parallel.shard_seeds(jax.vmap(initial)(seeds), mesh) if seeds.ndim else parallel.replicate(initial(seeds), mesh)
+    )
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        evaluation.evaluate(state, segments.on_devices(dataset.test, mesh), dataset, mesh)
+    assert sum("Compiling jit(evaluate_segment)" in said for said in caplog.messages) == 1
+
+
 @pytest.mark.parametrize(("batch_size", "at_once"), [(64, False), (32, True)])
 def test_seeds_trained_together_are_the_seeds_trained_alone(tmp_path, monkeypatch, batch_size, at_once):
     monkeypatch.setattr(parallel, "_has_small_cache", lambda mesh: not at_once)
@@ -223,6 +271,14 @@ def test_other_seeds_in_the_same_folder_are_refused(tmp_path):
     assert loop.fit(config, dataset, tmp_path / "seed0") == histories[0]
     with pytest.raises(ValueError, match="seed0 holds a run of one seed; choose another --output"):
         loop.fit_seeds(config, dataset, tmp_path / "seed0", 2)
+
+
+def test_no_seed_is_begun_where_one_is_refused(tmp_path):
+    (tmp_path / "seed1").mkdir()
+    (tmp_path / "seed1" / "notes").touch()
+    with pytest.raises(ValueError, match="seed1 is not empty and holds no run; choose another --output"):
+        loop.fit_seeds(*tiny_run(), tmp_path, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["seed1"]
 
 
 @pytest.mark.parametrize("fit", [loop.fit, functools.partial(loop.fit_seeds, seeds=4)])
@@ -262,15 +318,29 @@ def test_a_thread_trains_without_signals(tmp_path):
     assert without_times(history) == without_times(loop.fit(config, dataset, tmp_path / "other"))
 
 
-def test_a_seed_without_checkpoints_does_not_take_those_of_the_others(tmp_path):
+def test_seeds_without_a_common_checkpoint_start_anew_only_where_a_first_one_is_lost(tmp_path, capsys):
     config, dataset = tiny_run()
-    loop.fit_seeds(config, dataset, tmp_path, 2)
-    shutil.rmtree(tmp_path / "seed1")
-    (tmp_path / "seed1").mkdir()
-    there = sorted((tmp_path / "seed0").rglob("*"))
-    with pytest.raises(ValueError, match="seed0 has checkpoints of steps that another seed's folder has not; put that"):
-        loop.fit_seeds(config, dataset, tmp_path, 2)
-    assert sorted((tmp_path / "seed0").rglob("*")) == there
+    whole = loop.fit_seeds(config, dataset, tmp_path, 2)
+    first, second = (tmp_path / seed / "checkpoints" for seed in ("seed0", "seed1"))
+    shutil.move(second, tmp_path / "aside")
+    said = "seed0 has checkpoints of steps that another seed's folder has not; put that"
+    for kept, theirs in (({"6", "9", "12"}, set()), ({"9"}, {"12"})):
+        for step in first.iterdir():
+            if step.name not in kept:
+                shutil.rmtree(step)
+        for step in theirs:
+            shutil.copytree(tmp_path / "aside" / step, second / step)
+        with pytest.raises(ValueError, match=said):
+            loop.fit_seeds(config, dataset, tmp_path, 2)
+        assert [{step.name for step in each.iterdir()} for each in (first, second)] == [kept, theirs]
+    shutil.rmtree(first / "9")
+    capsys.readouterr()
+    again = loop.fit_seeds(config, dataset, tmp_path, 2)
+    warning = (
+        f"warning: {tmp_path / 'seed1'} has the first checkpoint, and another seed's folder has not; starting anew"
+    )
+    assert warning in capsys.readouterr().err.splitlines()
+    assert [without_times(each) for each in again] == [without_times(each) for each in whole]
 
 
 def test_seeds_resume_together_from_the_last_step_that_all_have(tmp_path, monkeypatch):
@@ -337,6 +407,8 @@ def test_a_run_without_its_config_file_goes_on(tmp_path):
 def test_other_data_are_refused(tmp_path):
     config, dataset = tiny_run()
     loop.fit(config, dataset, tmp_path)
+    settings = (tmp_path / "config.json").read_text()
+    elsewhere = dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=tmp_path))
     train = dataset.train
     for other in (
         dataset._replace(mean=(0.5,)),
@@ -344,7 +416,10 @@ def test_other_data_are_refused(tmp_path):
         dataset._replace(test=dataset.test._replace(images=dataset.test.images // 2)),
     ):
         with pytest.raises(ValueError, match="other data"):
-            loop.fit(config, other, tmp_path)
+            loop.fit(elsewhere, other, tmp_path)
+        assert (tmp_path / "config.json").read_text() == settings
+    loop.fit(elsewhere, dataset, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["data"]["data_dir"] == str(tmp_path)
 
 
 def test_a_diverged_state_is_not_saved(tmp_path):
@@ -396,6 +471,24 @@ def test_what_is_not_finite_is_named_and_the_last_good_state_kept(whole_run, tmp
             loop.fit(config, dataset, tmp_path)
     assert len(load_run(tmp_path).history) == 1
     assert without_times(loop.fit(config, dataset, tmp_path)) == without_times(whole_run[1])
+
+
+@pytest.mark.parametrize(("module", "name"), [(loop, "train_segment"), (evaluation, "evaluate_segment")])
+def test_the_bar_is_wiped_away_before_an_error_is_told(tmp_path, monkeypatch, module, name):
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "tqdm", lambda **options: tqdm(**options | {"file": screen, "disable": False}))
+    segment = getattr(module, name)
+
+    def crash(*arguments, **constants):
+        if arguments[-1] > 0:
+            raise Crash
+        return segment(*arguments, **constants)
+
+    monkeypatch.setattr(module, name, crash)
+    with pytest.raises(Crash) as error:
+        loop.fit(*tiny_run(), tmp_path)
+    assert "epoch 1/4 std" in screen.getvalue()
+    assert screen.getvalue().endswith(" \r"), error  # its traceback holds what is still open
 
 
 def test_what_is_not_finite_once_and_not_again_has_no_step(tmp_path, monkeypatch):

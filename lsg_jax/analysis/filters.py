@@ -26,11 +26,12 @@ def spotlight(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Returns images uint8[N, H, W, channels], each left bright where a filter's feature map f[N, H', W'] is high.
 
     Maps are enlarged bilinearly and divided by the largest value of them all; where they are 0 a fifth of the light is
-    left. Raises ValueError where shapes or types do not match, or a number is not finite.
+    left, and what is below 0 counts as 0. Raises ValueError where shapes or types do not match, or a number is not
+    finite.
     """
     images = np.asarray(images)
     checks.array("images", images, jnp.uint8, "N", "H", "W", "channels")
-    maps = checks.float64("maps", maps, len(images), "H'", "W'").astype(np.float32)
+    maps = np.maximum(checks.float64("maps", maps, len(images), "H'", "W'"), 0).astype(np.float32)
     enlarged = np.asarray(jax.image.resize(maps, (len(maps), *images.shape[1:3]), "bilinear"))
     light = 0.2 + 0.8 * np.clip(enlarged / (maps.max() or 1), 0, 1)
     return np.round(images * light[..., None]).astype(np.uint8)

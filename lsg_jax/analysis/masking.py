@@ -45,7 +45,7 @@ def related_filters(gate: np.ndarray, classes: Sequence[int], threshold: float) 
     Args:
       gate: f32[C, K].
       classes: one class or more, each in [0, C).
-      threshold: in [0, 1).
+      threshold: in [0, 1), rounded to f32 as the gate is.
 
     Raises ValueError where the gate is no matrix, an entry of it is not finite, a class or ``threshold`` is out of its
     range, or no class is named.
@@ -54,7 +54,7 @@ def related_filters(gate: np.ndarray, classes: Sequence[int], threshold: float) 
     if not (checks.is_number(threshold) and 0 <= threshold < 1):
         raise ValueError(f"the threshold must be a number in [0, 1), got {threshold!r}")
     checks.class_labels(chosen, len(gate), "one or more", name="classes")
-    return np.any(gate[chosen] > threshold, axis=0)
+    return np.any(gate[chosen] > np.float32(threshold), axis=0)
 
 
 def mask_classes(

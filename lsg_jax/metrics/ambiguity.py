@@ -8,9 +8,8 @@ matrix V under the constraint is V clipped to [0, 1] with each column's largest 
 V uniformly by a multiplier in [-a, a], and the shift is found by bisection.
 """
 
-from collections.abc import Callable
-from functools import partial, wraps
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,38 +54,6 @@ class _Search(NamedTuple):
     steps: jax.Array
 
 
-def _checked(solve: Callable[..., Phi]) -> Callable[..., Phi]:
-    """Checks the arrays before they are traced, when what they hold can be seen."""
-
-    @wraps(solve)
-    def check(
-        features: jax.Array, labels: jax.Array, kernel: jax.Array, bias: jax.Array, *others: Any, **options: Any
-    ) -> Phi:
-        checks.array("features", features, jnp.floating, "N", "K")
-        checks.array("the classifier's kernel", kernel, jnp.floating, features.shape[1], "C")
-        num_filters, num_classes = kernel.shape
-        checks.array("the classifier's bias", bias, jnp.floating, num_classes)
-        checks.class_labels(labels, num_classes, len(features))
-        if options.get("gate") is not None:
-            checks.array("a gate", options["gate"], jnp.floating, num_classes, num_filters)
-        for name in ("tolerance", "training_weight", "training_target", "learning_rate"):
-            if name in options:
-                checks.number(name, options[name], positive=name == "learning_rate")
-        least, most = num_filters, num_filters * num_classes
-        for name, low, high, allowed in (
-            ("sparsity_weight", 0, np.finfo(np.float32).max, "a finite number of at least 0"),
-            ("sparsity_target", least, most, f"a number in [K, C K] = [{least}, {most}]"),
-        ):
-            value = options.get(name, low)  # what is missing, the signature tells
-            if not isinstance(value, jax.core.Tracer) and not (checks.is_number(value) and low <= value <= high):
-                raise ValueError(f"{name} must be {allowed}, got {value!r}")
-        return solve(features, labels, kernel, bias, *others, **options)
-
-    return check
-
-
-@_checked
-@partial(jax.jit, static_argnames=("max_steps",))
 def phi(
     features: jax.Array,
     labels: jax.Array,
@@ -118,7 +85,18 @@ def phi(
     Raises ValueError where shapes or types do not match, a feature, a weight or an entry of ``gate`` is not finite, a
     label is no class, or a, s or another number is out of its range.
     """
+    objective = features, labels, kernel, bias, sparsity_weight, sparsity_target
+    _check(*objective)
+    if gate is not None:
+        checks.array("a gate", gate, jnp.floating, *kernel.T.shape)
+    checks.number("tolerance", tolerance)
     checks.whole("max_steps", max_steps, 0)
+    return _solve(objective, gate, tolerance, max_steps)
+
+
+@partial(jax.jit, static_argnames="max_steps")
+def _solve(objective, gate, tolerance, max_steps) -> Phi:
+    features, labels, kernel, bias, sparsity_weight, sparsity_target = objective
 
     def cross_entropy(gate):
         return _cross_entropy(gate, features, labels, kernel, bias)
@@ -158,8 +136,6 @@ def phi(
     return _phi_at(search.gate, cross_entropy, sparsity_weight, sparsity_target, search.steps, shortest)
 
 
-@_checked
-@partial(jax.jit, static_argnames=("batch_size", "steps"))
 def phi_by_training(
     features: jax.Array,
     labels: jax.Array,
@@ -190,9 +166,20 @@ def phi_by_training(
 
     Raises ValueError as ``phi`` does, and on what is no key.
     """
+    objective = features, labels, kernel, bias, sparsity_weight, sparsity_target
+    _check(*objective)
     checks.key(key)
+    checks.number("training_weight", training_weight)
+    checks.number("training_target", training_target)
+    checks.number("learning_rate", learning_rate, positive=True)
     checks.whole("batch_size", batch_size, 1)
     checks.whole("steps", steps, 0)
+    return _train(objective, key, training_weight, training_target, learning_rate, batch_size, steps)
+
+
+@partial(jax.jit, static_argnames=("batch_size", "steps"))
+def _train(objective, key, training_weight, training_target, learning_rate, batch_size, steps) -> Phi:
+    features, labels, kernel, bias, sparsity_weight, sparsity_target = objective
     optimizer = optax.chain(optax.sgd(learning_rate), gates.projection())
 
     def cost(gate, chosen):
@@ -213,6 +200,29 @@ def phi_by_training(
         return _cross_entropy(gate, features, labels, kernel, bias)
 
     return _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, jnp.int32(steps), rate)
+
+
+def _check(
+    features: jax.Array,
+    labels: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    sparsity_weight: float,
+    sparsity_target: float,
+) -> None:
+    """Raises ValueError where what both solvers take is not as ``phi`` says; before it is traced, as it can be seen."""
+    checks.array("features", features, jnp.floating, "N", "K")
+    checks.array("the classifier's kernel", kernel, jnp.floating, features.shape[1], "C")
+    num_filters, num_classes = kernel.shape
+    checks.array("the classifier's bias", bias, jnp.floating, num_classes)
+    checks.class_labels(labels, num_classes, len(features))
+    least, most = num_filters, num_filters * num_classes
+    for name, value, low, high, allowed in (
+        ("sparsity_weight", sparsity_weight, 0, np.finfo(np.float32).max, "a finite number of at least 0"),
+        ("sparsity_target", sparsity_target, least, most, f"a number in [K, C K] = [{least}, {most}]"),
+    ):
+        if not isinstance(value, jax.core.Tracer) and not (checks.is_number(value) and low <= value <= high):
+            raise ValueError(f"{name} must be {allowed}, got {value!r}")
 
 
 def _cross_entropy(gate, features, labels, kernel, bias):

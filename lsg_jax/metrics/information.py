@@ -1,12 +1,11 @@
 """The mutual information score: how much a filter's pooled activation tells about a class."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.special import digamma
 
-from lsg_jax import checks
+from lsg_jax import checks, machine
 from lsg_jax.metrics.examples import checked
 
 
@@ -47,14 +46,14 @@ def mutual_information(features: np.ndarray, labels: np.ndarray, neighbors: int 
         values, sorted_labels = values[order], labels[order]
         return [_binary_information(values, sorted_labels == each, neighbors, psi) for each in classes]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         return np.maximum(0, np.array(list(pool.map(one_filter, scaled.T))))
 
 
 def mutual_information_score(features: np.ndarray, labels: np.ndarray, neighbors: int = 3) -> float:
     """Returns the mean over filters of the largest mutual information over classes, nats.
 
-    Arguments and errors are those of ``mutual_information``.
+    Arguments and errors are those of ``mutual_information``; the noise has seed 0.
     """
     return float(mutual_information(features, labels, neighbors).max(axis=1).mean())
 
@@ -69,11 +68,14 @@ def _binary_information(values: np.ndarray, member: np.ndarray, neighbors: int, 
     for group in groups:
         k = min(neighbors, len(group) - 1)
         radius = _kth_distance(group, k)
-        # Rounding may put the k-th neighbour on either side of the bounds; the comparison of distances decides.
+        nearer = np.nextafter(radius, 0)  # than the k-th neighbour; equal values count where that one is equal too
+        # The bounds are rounded and leave none out: the distances decide which of the outermost are too far.
         first = np.searchsorted(everything, group - radius, "left")
-        first += group - everything[first] >= radius
+        while (far := group - everything[first] > nearer).any():
+            first += far
         last = np.searchsorted(everything, group + radius, "right")
-        last -= everything[last - 1] - group >= radius
+        while (far := everything[last - 1] - group > nearer).any():
+            last -= far
         total += len(group) * (psi[k] - psi[len(group)]) - psi[last - first].sum()
         count += len(group)
     return psi[count] + total / count

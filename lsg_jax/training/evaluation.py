@@ -1,5 +1,6 @@
-"""Both paths on the test set."""
+"""Accuracy and cross entropy on the test set: of the STD path, and of the LSG path, which is given true labels."""
 
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -17,24 +18,28 @@ _BATCH = 500
 
 
 def evaluate(state: TrainState, test: DeviceSplit, dataset: Dataset, mesh: Mesh) -> dict[str, np.ndarray]:
-    """Returns accuracy and cross entropy (nats) of both paths, f64[], or f64[runs] of runs that are trained together.
+    """Returns the measures of both paths on the test split, each f64[], or f64[runs] of runs that are trained together.
 
-    Their names are test_accuracy and test_cross_entropy, of the LSG path, which is given true labels, after lsg_.
+    ``test_accuracy`` and ``test_cross_entropy``, nats an example, are those of the STD path, which sees no label;
+    ``lsg_test_accuracy`` and ``lsg_test_cross_entropy`` those of the LSG path, gated by the true labels.
     """
-    zero = np.zeros(state.step.shape, np.float32)
+    stacked, zero = state.step.ndim > 0, np.zeros(state.step.shape, np.float32)
     totals: Any = {path: {"correct": zero, "cross_entropy": zero} for path in ("std", "lsg")}
+    # Placed as what comes back: the program is compiled once.
+    totals = (parallel.shard_seeds if stacked else parallel.replicate)(totals, mesh)
     devices = mesh.shape[parallel.AXIS]
     batch_size = -(-min(_BATCH, len(test.labels)) // devices) * devices
     segment = partial(
         evaluate_segment,
         mesh=mesh,
-        stacked=state.step.ndim > 0,
+        stacked=stacked,
         batch_size=batch_size,
         mean=dataset.mean,
         std=dataset.std,
     )
-    for start, stop, _ in Segments().of(0, -(-len(test.labels) // batch_size), "measuring", batch_size):
-        totals = jax.block_until_ready(segment(state, totals, test, start, stop))
+    with closing(Segments().of(0, -(-len(test.labels) // batch_size), "measuring", batch_size)) as parts:
+        for start, stop in parts:
+            totals = jax.block_until_ready(segment(state, totals, test, start, stop))
     return {
         f"{prefix}test_{name}": np.asarray(totals[path][key], np.float64) / len(test.labels)
         for path, prefix in (("std", ""), ("lsg", "lsg_"))

@@ -12,7 +12,10 @@ from lsg_jax import files
 
 
 def append(file: Path, step: int, values: dict[str, float]) -> None:
-    """Adds the values of a step; with the first, a new file takes back what other files say of this step and later.
+    """Adds the values of a step, by name, to an event file, which is made where there is none.
+
+    A new file starts with a mark by which TensorBoard drops what the other files of its folder say of this step and of
+    later ones, as when training goes on from an earlier checkpoint.
 
     Raises OSError, which names the file, where it cannot be written.
     """

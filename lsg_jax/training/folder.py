@@ -15,7 +15,7 @@ from lsg_jax import files
 from lsg_jax.checkpoint import Checkpoints, Damaged
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
-from lsg_jax.run import describe
+from lsg_jax.run import describe, describe_data
 from lsg_jax.training import events, parallel
 
 
@@ -46,8 +46,6 @@ class RunFolder:
                 stack.enter_context(_exclusive(self.path))
                 for name in ("config.json", "metrics.jsonl"):
                     files.remove_leftovers(self.path / name)
-                settings = json.dumps(self._config.to_json(), indent=2) + "\n"
-                files.publish(self.path / "config.json", lambda file: file.write_text(settings))
             parallel.check_shared(self.path)
             self._checkpoints = Checkpoints(self.path / "checkpoints")
             stack.callback(self._checkpoints.close)
@@ -70,7 +68,7 @@ class RunFolder:
         Raises Damaged where they are not what was saved, and ValueError where they are of other data.
         """
         saved = self._checkpoints.describe(step)
-        ours = describe(self._config, self._dataset, [])["data"]
+        ours = describe_data(self._dataset)
         if different := [name for name, theirs in saved["data"].items() if ours.get(name) != theirs]:
             raise ValueError(
                 f"{self.path} was trained on other data ({', '.join(different)} differ); choose another --output"
@@ -82,11 +80,14 @@ class RunFolder:
     def go_back(self, step: int | None, damaged: list[int]) -> None:
         """Goes back to the checkpoint of ``step``, or to the start, before the first ``save`` or ``record``.
 
-        Later checkpoints are removed; the steps that are ``damaged`` are kept in ``damaged/``.
+        It is the first to write what is the run's: until now the folder may have been refused. Later checkpoints are
+        removed; the steps that are ``damaged`` are kept in ``damaged/``.
         """
         if step is None:
             self.history, self.seconds = [], 0.0
         if parallel.is_first():
+            settings = json.dumps(self._config.to_json(), indent=2) + "\n"
+            files.publish(self.path / "config.json", lambda file: file.write_text(settings))
             self._checkpoints.set_aside(damaged, self.path / "damaged")
         parallel.barrier()
         self._checkpoints.reload()
@@ -126,12 +127,33 @@ def check_folder(config: Config, folder: Path) -> None:
     """
     if not parallel.is_first() or not folder.is_dir():
         return
-    if all(path.name == "lock" or path.suffix == ".tmp" for path in folder.iterdir()):  # a first start that was killed
+    if all(map(_is_of_a_start, folder.iterdir())):
         return
     theirs, ours = _stored_config(folder).settings(), config.settings()
     different = [f"--{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]]
     if different:
         raise ValueError(f"{folder} holds another run: {'; '.join(different)}; choose another --output")
+
+
+def check_folder_of_seeds(folder: Path, paths: list[Path]) -> None:
+    """Raises ValueError if ``folder`` holds one run, or those of other seeds than of ``paths`` in it; writes nothing.
+
+    Of several processes the first looks.
+    """
+    if not parallel.is_first():
+        return
+    if (folder / "config.json").exists():
+        raise ValueError(f"{folder} holds a run of one seed; choose another --output")
+    trained = {path for path in folder.glob("seed*") if has_checkpoint(path)}
+    if trained and (trained - set(paths) or not all(path.is_dir() for path in paths)):
+        names = ", ".join(sorted(path.name for path in trained))
+        raise ValueError(f"{folder} holds {names}, which are not the seeds asked for; choose another --output")
+
+
+def _is_of_a_start(path: Path) -> bool:
+    """Tells whether it is what a first start leaves that was killed, or refused, before it wrote its configuration."""
+    empty = path.is_dir() and not any(path.iterdir())
+    return path.name == "lock" or path.suffix == ".tmp" or (path.name == "checkpoints" and empty)
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -140,7 +162,10 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def normalization(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns mean and standard deviation per channel that the run in ``folder`` normalises its images by."""
+    """Returns mean and standard deviation per channel that the run in ``folder`` normalises its images by.
+
+    Raises ValueError where it holds no checkpoint that can be read.
+    """
     newest = _newest(folder)
     if newest is None:
         raise ValueError(f"{folder} holds no checkpoint that can be read; choose another --output")

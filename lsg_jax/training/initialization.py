@@ -8,6 +8,7 @@ import jax
 import optax
 
 from lsg_jax import files, gates, losses, models, pretrained
+from lsg_jax.checkpoint import is_checkpoint
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset
 from lsg_jax.run import Run, load_run
@@ -17,13 +18,25 @@ from lsg_jax.training.state import TrainState
 
 
 def open_origin(path: Path, config: Config, dataset: Dataset) -> Run:
-    """Opens what training starts from; raises ValueError where it does not fit the configuration or the data set."""
+    """Opens what training starts from: a run that is finished, or a PyTorch checkpoint.
+
+    Raises:
+      FileNotFoundError: where there is no such run folder or file.
+      ValueError: where it cannot be read (as ``load_run`` and ``import_torch`` say), is not finished, or does not fit
+        the configuration or the data set.
+      OSError: where the system does not let it be read.
+    """
     path = files.expanded(path)
-    if not path.suffix and not path.is_dir():
-        raise FileNotFoundError(f"there is no run folder --init {path}")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no run folder or file --init {path}")
     origin = load_run(path) if path.is_dir() else pretrained.import_torch(path)
     done, asked = len(origin.history), origin.config.optimizer.epochs
     if not origin.imported and done < asked:
+        if is_checkpoint(path):
+            raise ValueError(
+                f"--init {path} is a checkpoint after {done} of {asked} epochs; name its run, {path.parents[1]}, which "
+                "has to be finished"
+            )
         raise ValueError(f"--init {path} has {done} of {asked} epochs; finish it first")
     name, classes, channels = config.data.dataset, len(dataset.class_names), dataset.train.images.shape[-1]
     if origin.config.model != config.model:
@@ -40,9 +53,18 @@ def open_origin(path: Path, config: Config, dataset: Dataset) -> Run:
 
 
 def initial_state(
-    config: Config, dataset: Dataset, learning_rate: Any, seed: Any, origin: Run | None = None
+    config: Config, dataset: Dataset, learning_rate: optax.Schedule, seed: Any, origin: Run | None = None
 ) -> TrainState:
-    """Returns the state before the first step: theta drawn from ``seed`` or, where given, that of ``origin``."""
+    """Returns the state before the first step.
+
+    Args:
+      config: a resolved configuration.
+      dataset: of which the classes and the shape of images count.
+      learning_rate: theta's, as a function of the step.
+      seed: u32[], which theta is drawn from.
+      origin: whose theta it is instead, where given. Without one a tightened gate is all-one, in the place of that of
+        the checkpoint that is restored.
+    """
     model = models.create(config.model, len(dataset.class_names), parallel.AXIS, config.precision)
     lsg = config.lsg
     assert lsg.sparsity_weight is not None  # Config.resolve has seen to it

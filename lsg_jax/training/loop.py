@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ from jax.sharding import Mesh
 from lsg_jax import checks, files, gates, models, schedule
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset, checked
-from lsg_jax.run import describe
+from lsg_jax.run import describe_data
 from lsg_jax.training import divergence, initialization, parallel, progress, saving, signals
 from lsg_jax.training.divergence import Diverged
 from lsg_jax.training.evaluation import evaluate
-from lsg_jax.training.folder import RunFolder, has_checkpoint, normalization
+from lsg_jax.training.folder import RunFolder, check_folder_of_seeds, has_checkpoint, normalization
 from lsg_jax.training.segments import DeviceSplit, on_devices, train_segment
 from lsg_jax.training.signals import Interrupted
 from lsg_jax.training.state import TrainState, step_of
@@ -67,7 +67,7 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
         several seeds or does not fit the data or the devices, if the folder holds a run of another configuration or of
         other data, is being trained already, or is not the same folder for each process, or if ``config.init`` does not
         fit.
-      Interrupted: after SIGINT or SIGTERM, once the state is saved.
+      Interrupted: after SIGINT or SIGTERM, once the state is saved; of a finished run too, so that a script stops.
       Diverged: if the loss, theta, batch statistics, G or a momentum is not finite.
       OSError: if something cannot be written, or ``config.init`` not be read.
     """
@@ -87,13 +87,7 @@ def fit_seeds(config: Config, dataset: Dataset, folder: Path, seeds: int) -> lis
     numbers = range(config.seed, config.seed + seeds)
     configs = [dataclasses.replace(config, seed=number) for number in numbers]
     paths = [folder / f"seed{number}" for number in numbers]
-    if parallel.is_first():
-        if (folder / "config.json").exists():
-            raise ValueError(f"{folder} holds a run of one seed; choose another --output")
-        trained = {path for path in folder.glob("seed*") if has_checkpoint(path)}
-        if trained and (trained - set(paths) or not all(path.is_dir() for path in paths)):
-            names = ", ".join(sorted(path.name for path in trained))
-            raise ValueError(f"{folder} holds {names}, which are not the seeds asked for; choose another --output")
+    check_folder_of_seeds(folder, paths)
     return _fit(configs, dataset, paths)
 
 
@@ -108,10 +102,10 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
         origin = None if all(map(has_checkpoint, paths)) else initialization.open_origin(config.init, config, dataset)
         mean, std = normalization(paths[0]) if origin is None else (origin.mean, origin.std)
         dataset = dataset._replace(mean=mean, std=std)
+    folders = [RunFolder(each, dataset, path) for each, path in zip(configs, paths, strict=True)]
     with ExitStack() as stack:
-        folders = [
-            stack.enter_context(RunFolder(each, dataset, path)) for each, path in zip(configs, paths, strict=True)
-        ]
+        for folder in folders:
+            stack.enter_context(folder)
         seed = np.squeeze(np.array([each.seed for each in configs], np.uint32))
         initial = partial(initialization.initial_state, config, dataset, learning_rate, origin=origin)
         state = (jax.vmap(initial) if seed.ndim else initial)(seed)
@@ -140,8 +134,8 @@ def _check(configs: list[Config], dataset: Dataset, paths: list[Path], mesh: Mes
     model = models.create(config.model, len(dataset.class_names))
     if config != config.resolve(len(dataset.train.labels), model.num_classes, model.num_filters):
         raise ValueError("the configuration is not resolved; call Config.resolve first")
-    described = describe(config, dataset, [])["data"]
-    parallel.check_same(config.settings() | {"seeds": len(configs), "folder": str(paths[0]), "data": described})
+    data = describe_data(dataset)
+    parallel.check_same(config.settings() | {"seeds": len(configs), "folder": str(paths[0]), "data": data})
     batch_size, devices = config.optimizer.batch_size, mesh.shape[parallel.AXIS]
     if batch_size % devices:
         raise ValueError(
@@ -175,8 +169,10 @@ def _train(runs: _Runs, state: TrainState, total_loss: jax.Array, received: list
         if (signum := signals.agreed(received)) or last or (epoch + 1) % runs.config.run.checkpoint_every == 0:
             saving.save(folders, state, total_loss, measured=True)
         print(progress.describe_line([folder.history[-1] for folder in folders], epochs), flush=True)
-        if signum and not last:
+        if signum:
             raise Interrupted(signum)
+    if signum := signals.agreed(received):  # while the last one was saved, or where none was left
+        raise Interrupted(signum)
 
 
 def _train_epoch(
@@ -213,19 +209,19 @@ def _train_epoch(
     state, total_loss = segment(state, total_loss, *arguments, 0, 0)  # compiles, runs no step
     jax.block_until_ready(total_loss)
     began = time.perf_counter()
-    for first, stop, bar in segments.of(position, runs.steps, label, batch_size):
-        before = _copied((state, total_loss))
-        state, total_loss = segment(state, total_loss, *arguments, first, stop)
-        if found := divergence.not_finite(state, total_loss, len(runs.configs)):
-            steps, again = divergence.first_not_finite(
-                segment, before, arguments, range(first, stop), len(runs.configs)
-            )
-            raise Diverged(_describe_divergence(runs, epoch, steps, again or found))
-        if (signum := signals.agreed(received)) and stop < runs.steps:
-            bar.close()
-            seconds = spent + time.perf_counter() - began
-            saving.save(runs.folders, state, total_loss, measured=False, seconds=seconds)
-            raise Interrupted(signum)
+    with closing(segments.of(position, runs.steps, label, batch_size)) as parts:
+        for first, stop in parts:
+            before = _copied((state, total_loss))
+            state, total_loss = segment(state, total_loss, *arguments, first, stop)
+            if found := divergence.not_finite(state, total_loss, len(runs.configs)):
+                steps, again = divergence.first_not_finite(
+                    segment, before, arguments, range(first, stop), len(runs.configs)
+                )
+                raise Diverged(_describe_divergence(runs, epoch, steps, again or found))
+            if (signum := signals.agreed(received)) and stop < runs.steps:
+                seconds = spent + time.perf_counter() - began
+                saving.save(runs.folders, state, total_loss, measured=False, seconds=seconds)
+                raise Interrupted(signum)
     return state, total_loss, time.perf_counter() - began
 
 

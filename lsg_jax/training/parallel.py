@@ -22,6 +22,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from lsg_jax import machine
+
 SEED, AXIS = "seed", "batch"
 REPLICATED, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
 _SECONDS_TO_JOIN = 120
@@ -113,7 +115,7 @@ def check_shared(folder: Path) -> None:
     if jax.process_count() == 1:
         return
     number = int(multihost_utils.broadcast_one_to_all(np.int32(secrets.randbits(31))))
-    probe = folder / f"shared-{number}"
+    probe = folder / f"shared-{number}.tmp"
     if is_first():
         probe.touch()
     barrier()
@@ -124,27 +126,22 @@ def check_shared(folder: Path) -> None:
         raise ValueError(f"the processes do not share {folder}; choose an --output on storage that all of them see")
 
 
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def use_cores(seeds: int) -> None:
     """Makes as many devices of the CPU's cores as share out ``seeds`` runs evenly; before JAX has any device.
 
     Cores that train each its own run need not wait for one another at every operation. It changes nothing where the
     number of devices was chosen.
     """
-    devices = math.gcd(seeds, cores())
+    devices = math.gcd(seeds, machine.cores())
     chosen = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
     if devices > 1 and not chosen:
         jax.config.update("jax_num_cpu_devices", devices)
 
 
 def mesh(seeds: int = 1) -> Mesh:
-    """Returns the mesh of every device there is: as many rows as share out the seeds, over which no batch is split.
+    """Returns a mesh of all devices with axes (seed, batch): gcd(seeds, devices) rows, 1 with several processes.
 
-    Each process has to have every run, so of several processes each has its part of the batch alone.
+    A batch is split along a row only. Each process has to have every run, so several share one row.
     """
     devices = np.array(jax.devices())
     rows = math.gcd(seeds, devices.size) if jax.process_count() == 1 else 1

@@ -1,7 +1,7 @@
 """How often the host has its turn: segments of a few seconds, after which a bar moves; and a line an epoch."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ class Segments:
     def __init__(self) -> None:
         self._length = 1
 
-    def of(self, start: int, stop: int, label: str, batch_size: int) -> Iterator[tuple[int, int, Any]]:
-        """Yields (start, stop, bar) of each."""
+    def of(self, start: int, stop: int, label: str, batch_size: int) -> Generator[tuple[int, int], None, None]:
+        """Yields (start, stop) of each; closing it (``contextlib.closing``) closes the bar, however it ends."""
         with tqdm(
             total=stop * batch_size,
             initial=start * batch_size,
@@ -32,7 +32,7 @@ class Segments:
             while (rest := stop - start) > 0:
                 end = start + -(-rest // -(-rest // self._length))
                 began = time.perf_counter()
-                yield start, end, bar
+                yield start, end
                 seconds, done = parallel.max_over_processes(time.perf_counter() - began), end - start
                 bar.update(done * batch_size)
                 self._length = max(1, min(4 * done, int(done * _SECONDS_A_SEGMENT / max(seconds, 1e-6))))

@@ -62,7 +62,7 @@ def _newest_common(
 
 
 def _refuse_or_start_anew(folders: list[RunFolder], damaged: list[dict[int, int]]) -> None:
-    """Raises ValueError where starting anew would throw training away; warns where a first checkpoint was cut short.
+    """Raises ValueError where starting anew would throw training away; warns where a first checkpoint is lost by it.
 
     ``damaged`` is what ``_newest_common`` returned: every step that all folders have is in it.
     """
@@ -71,12 +71,16 @@ def _refuse_or_start_anew(folders: list[RunFolder], damaged: list[dict[int, int]
     if _DAMAGED in severities or len(tried) > 1:  # a process that is killed leaves but one that is cut short
         path = next(folder.path for folder, theirs in zip(folders, damaged, strict=True) if theirs)
         raise ValueError(f"{path} holds no checkpoint that can be read; choose another --output")
-    if several := [folder.path for folder in folders if len(folder.steps) > 1]:
+    steps = set[int]().union(*(folder.steps for folder in folders))
+    ahead = [folder.path for folder in folders if set(folder.steps) - tried]
+    if len(steps) > 1:  # nor did all folders get their first
         raise ValueError(
-            f"{several[0]} has checkpoints of steps that another seed's folder has not; put that one's back, or "
+            f"{ahead[0]} has checkpoints of steps that another seed's folder has not; put that one's back, or "
             "choose another --output"
         )
-    if tried:
+    if ahead:
+        _warn(f"{ahead[0]} has the first checkpoint, and another seed's folder has not; starting anew")
+    elif tried:
         _warn("there is none before it; starting anew")
 
 
@@ -93,7 +97,7 @@ def _restore(folder: RunFolder, template: dict[str, Any], step: int) -> dict[str
 
 
 def _severity(found: dict[str, Any] | Damaged) -> int:
-    """Returns 0 of a checkpoint that is as it was saved, and else which of two things befell it."""
+    """Returns 0 for a checkpoint that is as it was saved, else ``_CUT_SHORT`` or ``_DAMAGED``."""
     if isinstance(found, Incomplete):
         return _CUT_SHORT
     return _DAMAGED if isinstance(found, Damaged) else 0

@@ -223,7 +223,7 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
 
 
 def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> str:
-    """SIGTERM or SIGINT: saved within the grace, and the status says which it was; in the last epoch it may end."""
+    """SIGTERM or SIGINT: saved within the grace, and the status says which it was; it may have ended."""
     process = start(folder)
     await_lock(process, folder)
     time.sleep(rng.uniform(0, whole().ended - whole().began))
@@ -235,8 +235,8 @@ def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> str:
     assert "Traceback" not in said, said
     stopped = epochs(folder)
     if process.returncode == 0:
-        assert trained >= EPOCHS - 1, f"it went on after {trained} epochs of {EPOCHS}: {said}"
-        hit = "the last epoch or what follows it"
+        assert trained == EPOCHS, f"it went on after {trained} epochs of {EPOCHS}: {said}"
+        hit = "what follows the last epoch"
     else:
         assert process.returncode == 128 + number, (process.returncode, said)
         hit = "training" if "saved; repeat the same command" in said else "before or after it"
