@@ -343,6 +343,7 @@ class Crash(Exception):
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_training_starts_from_the_file_and_goes_on_without_it(tmp_path, monkeypatch, seeds):
     config, dataset = small_run(tmp_path / "net.safetensors")
+    (tmp_path / "net.safetensors").touch()  # which ``read`` below stands for
     variables = models.create("tiny", 10).init(jax.random.key(7), np.zeros((1, 8, 8, 3)))
     variables = jax.tree.map(np.asarray, variables)
     there = pretrained.Pretrained("tiny", variables["params"], variables["batch_stats"], 10)
