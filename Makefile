@@ -101,7 +101,7 @@ results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.results --tables stated-cifar10-learned table2 convergence ownership-cifar10 \
-		$(if $(FINETUNED),ownership-finetune) \
+		$(if $(FINETUNED),ownership-finetune) $(if $(wildcard results/tradeoff-finetune.json),headline) \
 		$(foreach plan,scratch finetune tuning weights seeds,$(if $(wildcard results/tradeoff-$(plan).json),effects-$(plan))) \
 		$(foreach plan,digits-gates digits-gates-denser,$(if $(wildcard results/ownership-$(plan).json),ownership-$(plan)))
 
