@@ -32,7 +32,7 @@ from experiments import (
 )
 from experiments.claims import Claim
 from experiments.network import Network, open_networks
-from lsg_jax import Run, checks, data, files
+from lsg_jax import Run, checks, files
 from lsg_jax.config import Unset
 
 Measure = Callable[[list[Network]], Claim]
@@ -134,8 +134,6 @@ def page(networks: list[Network], found: list[Claim]) -> str:
 def _origin(run: Run) -> str:
     if run.imported:
         return "imported, trained elsewhere"
-    if run.config.data.dataset not in data.DATASETS:
-        return "trained by a program of its own (lsg_jax.training.loop.fit)"
     return summarize.command(run.config)
 
 
@@ -192,9 +190,11 @@ def report(options: Options) -> None:
 def write(networks: list[Network], folder: Path, measures: Sequence[Measure] = MEASURES) -> None:
     """Writes report.html and report.json of one network, or of one beside another on the same images.
 
-    Raises ValueError where the folder cannot be written.
+    Raises OSError where the folder cannot be written, and ValueError where both networks have one name.
     """
     cli.check_writable(folder)
+    if len({network.name for network in networks}) < len(networks):
+        raise ValueError(f"the networks must have different names, got {networks[0].name} twice")
     found = []
     for measure in measures:
         began = time.perf_counter()

@@ -156,7 +156,9 @@ def _is_reported(report: Path, control: str | None, attack_images: int = 0) -> b
         return False
     others = [] if control is None else [control]
     attacks = content["claims"].get("attacks")
-    attacked = 0 if attacks is None else min(each["images"] for each in attacks["numbers"][report.parent.name].values())
+    attacked = (
+        0 if attacks is None else min(each["images"] for each in attacks["numbers"][content["networks"][0]].values())
+    )
     return content["networks"][1:] == others and attacked >= attack_images
 
 

@@ -26,7 +26,8 @@ its `report.html`, where it has one, has the pictures (download it and open it i
   of the same budget, seed and data order (of the tightened gate, going on from another start). Claims about a figure
   that is small by itself are judged by it, whatever the control's is.
 - **yes, no, cannot tell.** Where an interval stands in brackets, it is the 95 % interval of the difference from the
-  control: a claim holds or fails where it does so at both ends, and else they cannot tell. **yes, the control too**:
+  control or, where it has no signs, of the figure itself: a claim holds or fails where it does so at both ends, and
+  else they cannot tell. **yes, the control too**:
   the control's own figure is as good, which tells nothing of what the gate has done. Of so many claims a few in a
   hundred would seem to hold or fail by chance alone.
 - **One seed** of a run and of its control: the interval is over the test images, which are the same for both (of shares
@@ -36,7 +37,7 @@ its `report.html`, where it has one, has the pictures (download it and open it i
   the ratio times the control's). Arms with one seed have the difference alone. Networks that start from the same
   weights share more than their settings: their intervals are those of going on from these weights, not from others.
 - **Thresholds.** 0.62 and 0.37 are ratios of the paper's figures for ResNet20 (AlexNet's C_IC has 0.56). Where the
-  control's figure is 0 or less, that ours is at most 0.62 of it cannot be told, and fails where ours is not even lower.
+  control's figure (of several seeds the lower end of its interval) is 0 or less, that ours is at most 0.62 of it cannot be told, and fails where ours is not even lower.
   Half a point of accuracy, a density of 0.12, 0.02 of recall, pairs above 0.1, 1.7 times the mutual information score
   and an accuracy of 0.05 without own filters are this project's choices, some stricter than the paper's figures.
 - **Data and budgets.** CIFAR-10 is a copy that had once been re-encoded as JPEG: figures compare with each other, not
@@ -211,7 +212,9 @@ def _findings_section(findings: list[verdicts.Finding]) -> list[str]:
     return [
         "\n## Claims about training and about many networks\n",
         "Not differences from a control: two ways of training, and means over networks. Where an interval stands in "
-        "brackets, it is Student's 95 % interval of the difference over several seeds. An accuracy that never stays at "
+        "brackets, it is Student's 95 % interval, of the difference over several seeds or of the share of filters over "
+        "the networks; those of each class's filters, which are judged but not shown, hold together with 95 %. Of "
+        "networks that differ in more than the seed it is that of these very settings. An accuracy that never stays at "
         "the level counts as doing so one epoch after the last.\n",
         markdown.table(("claim", "the paper's", "measured on", "ours", "holds"), rows),
     ]
@@ -361,7 +364,8 @@ def _settings(config: Config) -> Iterator[str]:
 
     Of the latter a weight of the sparsity term of 0 is told.
     """
-    usual = {"digits": digits.DEFAULT, "cifar10": cifar10.DEFAULT}[config.data.dataset].settings()
+    defaults = {"digits": digits.DEFAULT, "cifar10": cifar10.DEFAULT}
+    usual = defaults.get(config.data.dataset, Config()).settings()
     elsewhere = ("dataset", "model", "gate", "epochs", "seed", "sparsity-weight", "sparsity-target", "shared-filters")
     settings = config.settings() | {"init": config.init and config.init.name}
     for name, value in settings.items():
@@ -376,7 +380,10 @@ def table(folder: Path, name: str) -> str:
     if name == "table2":
         return tables.c_ic_table(_fixed(folder))
     if name == "headline":
-        return tables.effects_table(stored.read(folder / "tradeoff-finetune.json"), *_HEADLINE)
+        content = stored.read(folder / "tradeoff-finetune.json")
+        if missing := [arm for arm in _HEADLINE[0] if arm not in content["arms"]]:
+            raise ValueError(f"tradeoff-finetune.json has no arm {missing[0]!r}, which the first table shows")
+        return tables.effects_table(content, *_HEADLINE)
     if (claim := stored.claim(folder, name)) is not None:
         return tables.numbers_table(claim["numbers"])
     if name.startswith("ownership-") and (file := folder / f"{name}.json").is_file():

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from experiments import cli, markdown
-from lsg_jax import files, load_run
+from lsg_jax import data, files, load_run
 from lsg_jax.config import Config
 
 MEASURES = {
@@ -60,7 +60,12 @@ def gather(runs: tuple[Path, ...], by: tuple[str, ...]) -> dict[str, Any]:
 
 
 def command(config: Config) -> str:
-    """Returns the command that trains a run of ``config``, every setting written out, but of --init the name alone."""
+    """Returns the command that trains a run of ``config``, every setting written out, but of --init the name alone.
+
+    What was trained on other data than the commands' was so by no command.
+    """
+    if config.data.dataset not in data.DATASETS:
+        return f"a program of its own, on {config.data.dataset} (lsg_jax.training.loop.fit)"
     settings = config.settings() | {"init": config.init and config.init.name}
     flags = [f"--{name}={value}" for name, value in settings.items() if value is not None and name != "dataset"]
     return shlex.join(["python", "-m", f"experiments.{settings['dataset']}", *flags])

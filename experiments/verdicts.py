@@ -289,7 +289,9 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
     elif (ends := own_ends(row, both[0])) is not None:
         judged = ends
     holds = _told(row, [row.margin(each, control) for each in judged], control)
-    return said(holds, row.alone and control is not None and _all([row.margin(control, control)]))
+    if not row.alone or control is None:
+        return said(holds, False)
+    return said(holds, _all(row.margin(each, each) for each in own_ends(row, both[1]) or [control]))
 
 
 def own_ends(row: Row, numbers: dict[str, Any]) -> list[float] | None:

@@ -168,7 +168,7 @@ def test_a_claim_alone_writes_its_picture_and_numbers(runs, tmp_path, monkeypatc
     assert difference["low"] <= difference["mean"] <= difference["high"]
     assert found["most recall lost by another"] == pytest.approx(max(lost[1:]))
     intervals = [
-        paired_interval(before[chosen] == label, predicted[chosen] == label)
+        paired_interval(before[chosen] == label, predicted[chosen] == label, 1 - 0.05 / 9)
         for label in range(1, 10)
         for chosen in [dataset.test.labels == label]
     ]
@@ -198,6 +198,8 @@ def test_images_that_do_not_seem_to_be_those_of_the_run_are_noted(runs, tmp_path
 
 
 def test_networks_that_cannot_be_compared_are_refused(runs, tmp_path):
+    with pytest.raises(ValueError, match="the networks must have different names, got none twice"):
+        report.write([*open_networks(runs / "none", None, None), *open_networks(runs / "none", None, None)], tmp_path)
     with pytest.raises(ValueError, match="cannot be compared with itself"):
         open_networks(runs / "none", runs / "none", None)
     holding = dataclasses.replace(load_run(runs / "none").config.data, holdout=100)

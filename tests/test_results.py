@@ -396,6 +396,33 @@ def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path)
     assert f"(drops in all)** (cannot tell: {one}, {two}). not explained yet" in page
 
 
+def test_the_first_table_has_the_arms_named_and_those_effects(tmp_path):
+    def of(value):
+        numbers = {"by seed": {"0": value}, "mean": {"mean": value}, "difference": {"mean": value - 1}}
+        return numbers | {"difference": numbers["difference"] | {"low": None, "high": None}}
+
+    arms = {arm: {"x": of(1 + i), "y": of(2 + i)} for i, arm in enumerate(["none", "learned", "fixed"])}
+    content = {"arms": arms, "effects": {"accuracy": "x", "C_IC": "y"}}
+    table = tables.effects_table(content, {"none": "the control", "fixed": "a gate"}, ["accuracy"]).splitlines()
+    assert table[0] == "| arm | seeds | accuracy |"
+    assert table[2:] == ["| the control | 1 | 1.0000 |", "| a gate | 1 | 3.0000 (+2.0000) |"]
+    assert len(tables.effects_table(content).splitlines()) == 5
+    write_comparison(tmp_path, arms=arms)
+    (tmp_path / "tradeoff-z.json").rename(tmp_path / "tradeoff-finetune.json")
+    with pytest.raises(
+        ValueError, match="tradeoff-finetune.json has no arm 'learned, scheme joint, silence-weight 0.5"
+    ):
+        results.table(tmp_path, "headline")
+
+
+def test_a_run_on_other_images_has_its_row(runs, tmp_path):
+    run = load_run(runs / "learned")
+    mine = dataclasses.replace(run.config, data=dataclasses.replace(run.config.data, dataset="mine"))
+    save_run(dataclasses.replace(run, config=mine), tmp_path / "runs" / "mine")
+    assert "| [mine](runs/mine) | mine | tiny | learned | " in results.page(results.read(tmp_path))
+    assert summarize.command(mine) == "a program of its own, on mine (lsg_jax.training.loop.fit)"
+
+
 def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
     def of(holds, *seeds):
         interval = {"mean": 0.5, "low": None, "high": None}
@@ -457,17 +484,20 @@ def test_one_network_that_is_judged_alone_does_so_likewise(ours, control, said):
     [
         ((-0.01, 0.019), 0.1, "yes"),
         ((-0.01, 0.019), 0.01, "yes, the control too"),
+        ((-0.01, 0.019), (0.01, 0.001, 0.019), "yes, the control too"),
+        ((-0.01, 0.019), (0.01, 0.001, 0.04), "yes"),
         ((0.01, 0.03), 0.1, "cannot tell"),
         ((0.021, 0.05), 0.1, "no"),
         ((None, None), 0.1, "yes"),
     ],
 )
 def test_a_figure_with_an_interval_of_its_own_is_judged_at_both_ends_of_it(ends, control, said):
-    def mask(lost, ends=(None, None)):
+    def mask(lost, ends):
         shared = {"share of their images still recognised": 0.1, "filters removed": 5}
         return {"without filters of cat": shared | {LOST: lost, f"{LOST}, from": ends[0], f"{LOST}, to": ends[1]}}
 
-    numbers = {"gated": mask(0.005, ends), "plain": mask(control)}
+    control, *others = control if isinstance(control, tuple) else (control, None, None)
+    numbers = {"gated": mask(0.005, ends), "plain": mask(control, others)}
     less = claims.less("share of their images still recognised")
     numbers["gated"]["without filters of cat"][less] = {"mean": 0, "low": -0.1, "high": 0.1}
     content = {

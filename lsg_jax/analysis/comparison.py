@@ -44,31 +44,35 @@ def interval_of(mean: float, std: float, count: int, confidence: float = 0.95) -
     Raises ValueError on fewer than two values, or a confidence that is not in (0, 1).
     """
     checks.whole("count", count, 2)
-    if not (checks.is_number(confidence) and 0 < confidence < 1):
-        raise ValueError(f"confidence must be a number in (0, 1), got {confidence!r}")
+    _check_confidence(confidence)
     half = float(stdtrit(count - 1, 0.5 + confidence / 2) * std / np.sqrt(count))
     return Interval(mean, mean - half, mean + half)
 
 
-def share_interval(values: np.ndarray) -> Interval:
-    """Returns the share that is true of bool[N] and its 95 % Wilson interval. Raises ValueError where N is 0."""
+def share_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Returns the share that is true of bool[N] and its Wilson interval.
+
+    Raises ValueError where N is 0, or confidence is not in (0, 1).
+    """
     values = np.asarray(values)
     checks.array("a share's values", values, np.bool_, "N")
-    found = binomtest(int(values.sum()), len(values)).proportion_ci(0.95, method="wilson")
+    _check_confidence(confidence)
+    found = binomtest(int(values.sum()), len(values)).proportion_ci(confidence, method="wilson")
     return Interval(float(values.mean()), float(found.low), float(found.high))
 
 
-def paired_interval(ours: np.ndarray, other: np.ndarray) -> Interval:
-    """Returns the share of ``ours`` less that of ``other``, both bool[N] of the same N images, and its 95 % interval.
+def paired_interval(ours: np.ndarray, other: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Returns the share of ``ours`` less that of ``other``, both bool[N] of the same N images, and its interval.
 
     Newcombe's (1998, method 10), from the Wilson intervals of both shares and their correlation: it fits few images and
-    shares near 0 or 1 too, of which Student's says too much. Raises ValueError where there are no images, or others.
+    shares near 0 or 1 too, of which Student's says too much. Raises ValueError where there are no images, or others,
+    or confidence is not in (0, 1).
     """
     ours, other = np.asarray(ours), np.asarray(other)
     checks.array("ours", ours, np.bool_, "N")
     checks.array("the other", other, np.bool_, len(ours))
     count = len(ours)
-    (first, low, high), (second, other_low, other_high) = map(share_interval, (ours, other))
+    (first, low, high), (second, other_low, other_high) = (share_interval(each, confidence) for each in (ours, other))
     both, neither = np.sum(ours & other), np.sum(~ours & ~other)
     excess = float(both * neither - np.sum(ours & ~other) * np.sum(~ours & other))
     excess = max(excess - count / 2, 0) if excess > 0 else excess
@@ -78,6 +82,11 @@ def paired_interval(ours: np.ndarray, other: np.ndarray) -> Interval:
     below = _hypotenuse(first - low, other_high - second, correlation)
     above = _hypotenuse(high - first, second - other_low, correlation)
     return Interval(mean, mean - below, mean + above)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not (checks.is_number(confidence) and 0 < confidence < 1):
+        raise ValueError(f"confidence must be a number in (0, 1), got {confidence!r}")
 
 
 def _hypotenuse(first: float, second: float, correlation: float) -> float:

@@ -142,7 +142,7 @@ def check_folder_of_seeds(folder: Path, paths: list[Path]) -> None:
     """
     if not parallel.is_first():
         return
-    if (folder / "config.json").exists():
+    if (folder / "config.json").exists() or has_checkpoint(folder):
         raise ValueError(f"{folder} holds a run of one seed; choose another --output")
     trained = {path for path in folder.glob("seed*") if has_checkpoint(path)}
     if trained and (trained - set(paths) or not all(path.is_dir() for path in paths)):
