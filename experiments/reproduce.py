@@ -155,10 +155,8 @@ def _is_reported(report: Path, control: str | None, attack_images: int = 0) -> b
     except (OSError, ValueError):
         return False
     others = [] if control is None else [control]
-    attacks = content["claims"].get("attacks")
-    attacked = (
-        0 if attacks is None else min(each["images"] for each in attacks["numbers"][content["networks"][0]].values())
-    )
+    attacks = content["claims"].get("attacks", {"numbers": {}})["numbers"]
+    attacked = min((each["images"] for each in attacks.get(content["networks"][0], {}).values()), default=0)
     return content["networks"][1:] == others and attacked >= attack_images
 
 

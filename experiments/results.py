@@ -27,9 +27,8 @@ its `report.html`, where it has one, has the pictures (download it and open it i
   that is small by itself are judged by it, whatever the control's is.
 - **yes, no, cannot tell.** Where an interval stands in brackets, it is the 95 % interval of the difference from the
   control or, where it has no signs, of the figure itself: a claim holds or fails where it does so at both ends, and
-  else they cannot tell. **yes, the control too**:
-  the control's own figure is as good, which tells nothing of what the gate has done. Of so many claims a few in a
-  hundred would seem to hold or fail by chance alone.
+  else they cannot tell. **yes, the control too**: the control's own figure is as good, which tells nothing of what the
+  gate has done. Of so many claims a few in a hundred would seem to hold or fail by chance alone.
 - **One seed** of a run and of its control: the interval is over the test images, which are the same for both (of shares
   Newcombe's, of means Student's). Where there is none, a small difference may be chance.
 - **Several seeds:** the tables give mean, standard deviation, and Student's 95 % interval of the difference from the
@@ -37,9 +36,10 @@ its `report.html`, where it has one, has the pictures (download it and open it i
   the ratio times the control's). Arms with one seed have the difference alone. Networks that start from the same
   weights share more than their settings: their intervals are those of going on from these weights, not from others.
 - **Thresholds.** 0.62 and 0.37 are ratios of the paper's figures for ResNet20 (AlexNet's C_IC has 0.56). Where the
-  control's figure (of several seeds the lower end of its interval) is 0 or less, that ours is at most 0.62 of it cannot be told, and fails where ours is not even lower.
-  Half a point of accuracy, a density of 0.12, 0.02 of recall, pairs above 0.1, 1.7 times the mutual information score
-  and an accuracy of 0.05 without own filters are this project's choices, some stricter than the paper's figures.
+  control's figure (of several seeds the lower end of its interval) is 0 or less, that ours is at most 0.62 of it cannot
+  be told, and fails where ours is not even lower. Half a point of accuracy, a density of 0.12, 0.02 of recall, pairs
+  above 0.1, 1.7 times the mutual information score and an accuracy of 0.05 without own filters are this project's
+  choices, some stricter than the paper's figures.
 - **Data and budgets.** CIFAR-10 is a copy that had once been re-encoded as JPEG: figures compare with each other, not
   with those of the original images. Insertion and deletion are means over the first 1,000 test images, or all of fewer;
   the attacks have the short budget of `experiments.attacks`, which they state.

@@ -409,9 +409,7 @@ def test_the_first_table_has_the_arms_named_and_those_effects(tmp_path):
     assert len(tables.effects_table(content).splitlines()) == 5
     write_comparison(tmp_path, arms=arms)
     (tmp_path / "tradeoff-z.json").rename(tmp_path / "tradeoff-finetune.json")
-    with pytest.raises(
-        ValueError, match="tradeoff-finetune.json has no arm 'learned, scheme joint, silence-weight 0.5"
-    ):
+    with pytest.raises(ValueError, match=r"tradeoff-finetune\.json has no arm 'learned, scheme joint, s"):
         results.table(tmp_path, "headline")
 
 
