@@ -90,7 +90,7 @@ def others(gate_rows: jax.Array) -> jax.Array:
 
 
 def silence(features: jax.Array, gate_rows: jax.Array, axis: str | None = None) -> jax.Array:
-    """Returns sum(a (1 - G_y)) / sum(a), f32[] in [0, 1]: the share of activation outside the classes' own filters.
+    """Returns sum(f (1 - G_y)) / sum(f), f32[] in [0, 1]: the share of activation outside the classes' own filters.
 
     Both sums are over the whole batch, features f32[B, K] of at least 0, and over the mapped ``axis`` that it is split
     over, if any; without any activation the share is 0. G is taken as a constant.
@@ -105,7 +105,7 @@ def silence(features: jax.Array, gate_rows: jax.Array, axis: str | None = None) 
 
 
 def complement(complement_logits: jax.Array) -> jax.Array:
-    """Returns CE(uniform || y~), the mean over the batch in nats, f32[], of logits f32[B, C] from features a (1 - G_y).
+    """Returns CE(uniform || y~), the mean over the batch in nats, f32[], of logits f32[B, C] from features f (1 - G_y).
 
     Its minimum, log C, says that what is left without the class's own filters does not know the class.
 

@@ -64,7 +64,7 @@ def similarities(features: np.ndarray, labels: np.ndarray, predicted: np.ndarray
     of the features, so networks are compared by ``dominance``, not entry by entry.
 
     Args:
-      features: pooled features a, f32[N, K].
+      features: pooled features f, f32[N, K].
       labels: y, i[N].
       predicted: the classes that the network gives, i[N].
       gate: G, f32[C, K].

@@ -71,7 +71,7 @@ def phi(
     The constraint is not convex, so what is found is a stationary point, which may depend on the start.
 
     Args:
-      features: pooled features a, f32[N, K].
+      features: pooled features f, f32[N, K].
       labels: i32[N].
       kernel: the classifier's, f32[K, C].
       bias: the classifier's, f32[C].
