@@ -29,7 +29,7 @@ def count(options: Options) -> None:
     cli.check_json(options.output)
     runs = [load_run(path) for path in options.runs]
     if len(set(map(Path.resolve, options.runs))) < max(2, len(runs)):
-        raise ValueError(f"at least two different run folders are needed for a spread, got {len(runs)}, none twice")
+        raise ValueError(f"name two run folders or more, none twice; got {' '.join(map(str, options.runs))}")
     for path, run in zip(options.runs, runs, strict=True):
         cli.check_finished(path, run)
         if run.config.gate != "learned":

@@ -201,8 +201,12 @@ COMMANDS = [
         )
         for name, said in OTHER_RUNS
     ),
-    ("experiments.ownership", "{tmp}/a_run --output={tmp}/o.json", "at least two different run folders are needed"),
-    ("experiments.ownership", "{tmp}/a_run {tmp}/a_run --output={tmp}/o.json", "none twice"),
+    ("experiments.ownership", "{tmp}/a_run --output={tmp}/o.json", "name two run folders or more, none twice"),
+    (
+        "experiments.ownership",
+        "{tmp}/a_run {tmp}/a_run --output={tmp}/o.json",
+        "name two run folders or more, none twice; got",
+    ),
     ("experiments.ownership", "{tmp}/a_run --output={tmp}/o.png", "--output must be a file that ends in .json"),
     ("experiments.tradeoff", "{tmp}/a_run --output={tmp}/o.json", "name a run and its control at least, got 1"),
     ("experiments.tradeoff", "{tmp}/a_run {tmp}/nothing --output={tmp}/o.json", "there is no run folder"),

@@ -215,8 +215,8 @@ def test_ownership_over_runs_is_counted_by_hand(runs, tmp_path):
     shutil.copy(tmp_path / "ownership.json", tmp_path / "alone" / "ownership-x.json")
     assert tables.ownership_table(written) in results.page(results.read(tmp_path / "alone"))
     for wrong, said in (
-        ((folders[0],), "at least two different run folders"),
-        ((folders[0], folders[0]), "at least two different run folders"),
+        ((folders[0],), "name two run folders or more, none twice"),
+        ((folders[0], folders[0]), "name two run folders or more, none twice"),
         ((folders[0], runs / "none"), "learns no gate to count in"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -304,7 +304,7 @@ def test_a_second_signal_ends_a_command_at_once(tmp_path, first):
         assert process.stdout.readline() == "training\n"
         process.send_signal(first)
         assert process.stderr.readline() == "\n"
-        assert process.stderr.readline() == "stopping after this segment; once more to stop at once\n"
+        assert process.stderr.readline() == "stopping once the running steps are saved; once more to stop at once\n"
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 130

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
 import urllib.request
 from functools import partial
 from pathlib import Path
@@ -70,6 +71,7 @@ def _prepare(data_dir: Path, source: Path) -> None:
         urllib.request.urlopen(urllib.request.Request(_ARCHIVE, method="HEAD"), timeout=10).close()
         import tensorflow_datasets as tfds
 
+        print(f"CIFAR-10 is not in {data_dir} and is downloaded there", file=sys.stderr, flush=True)
         builder = tfds.builder("cifar10", data_dir=data_dir, file_format="array_record")
         builder.download_and_prepare()
     except Exception as error:  # TFDS raises whatever its transport raises

@@ -39,7 +39,7 @@ def collected() -> Iterator[list[int]]:
         for each, handler in before.items():  # first: who reads the line may send the second at once
             signal.signal(each, handler)
         received.append(number)
-        os.write(2, b"\nstopping after this segment; once more to stop at once\n")
+        os.write(2, b"\nstopping once the running steps are saved; once more to stop at once\n")
 
     for number in before:
         signal.signal(number, receive)
