@@ -202,14 +202,7 @@ def _train(objective, key, training_weight, training_target, learning_rate, batc
     return _phi_at(gate, cross_entropy, sparsity_weight, sparsity_target, jnp.int32(steps), rate)
 
 
-def _check(
-    features: jax.Array,
-    labels: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array,
-    sparsity_weight: float,
-    sparsity_target: float,
-) -> None:
+def _check(features, labels, kernel, bias, sparsity_weight, sparsity_target) -> None:
     """Raises ValueError where what both solvers take is not as ``phi`` says; before it is traced, as it can be seen."""
     checks.array("features", features, jnp.floating, "N", "K")
     checks.array("the classifier's kernel", kernel, jnp.floating, features.shape[1], "C")
