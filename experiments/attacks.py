@@ -101,7 +101,7 @@ def measure(networks: list[Network], count: int = IMAGES, budget: Budget = "shor
         "95 % Wilson interval, and beside it the difference from the other network's on the same images, with its own. "
         f"{_stated(budget)} The claim: the LSG network is fooled far less often. The paper "
         "states no budget.",
-        numbers | {"the paper's": paper.ATTACKS},
+        numbers | {"the paper's, CIFAR-10": paper.ATTACKS},
         pictures,
     )
 

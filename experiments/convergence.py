@@ -24,7 +24,7 @@ def measure(networks: list[Network]) -> Claim:
     numbers: dict[str, Any] = {network.name: {} for network in networks} | _numbers(histories)
     return Claim(
         "convergence",
-        "Speed and stability of training (footnote 1, where the schemes differ)",
+        "Training: speed and stability (footnote 1, where the schemes differ)",
         f"The STD path on the test set after each epoch. The level is {SHARE:.0%} of the best accuracy of any network "
         "here. Drops are those of accuracy from an epoch to the next: with alternating epochs they follow the gated "
         "ones. The paper prefers these to equation 3 in every batch (--scheme=joint) for their 'better training "

@@ -47,7 +47,7 @@ def measure(networks: list[Network]) -> Claim:
         "signs cancel in it, so that it may be near 0 in any network; the mean of absolute ones does not. A filter "
         "that is among those of two classes counts with its correlation with itself, 1, but not in C_IC of different "
         "filters. The claim: blocks along the diagonal, a lower curve and half the plain network's C_IC.",
-        numbers | {"the paper's C_IC": paper.C_IC},
+        numbers | {"the paper's C_IC, CIFAR-10": paper.C_IC},
         {
             "correlation": Picture(
                 partial(plots.correlation_matrices, matrices, networks[0].run.class_names),

@@ -1,5 +1,6 @@
 """Figure 4 for any run: its confusion matrices once the filters of one or two classes are removed."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,8 @@ from experiments import claims, cli
 from experiments.claims import Claim, Picture
 from experiments.network import Network
 from lsg_jax import plots
-from lsg_jax.analysis import comparison, masking
+from lsg_jax.analysis import comparison
+from lsg_jax.analysis.masking import Masking, mask_classes
 
 MASKED = ((0,), (0, 5))
 RECOGNISED = "share of their images still recognised"
@@ -18,47 +20,29 @@ LOST = "most recall lost by another"
 
 def measure(networks: list[Network]) -> Claim:
     """Returns the confusion matrices of each network without the filters of class 0, and of classes 0 and 5."""
-    names, pictures, titles = networks[0].run.class_names, {}, {}
-    maskings: dict[str, masking.Masking] = {}
-    numbers: dict[str, Any] = {}
+    names = networks[0].run.class_names
+    maskings: dict[str, Masking] = {}
+    told: dict[str, str] = {}
+    numbers: dict[str, Any] = {network.name: {} for network in networks}
     recognised: dict[str, list[np.ndarray]] = {}
     for network in networks:
-        numbers[network.name], before = {}, network.logits.argmax(1)
         for classes in (each for each in MASKED if max(each) < len(names)):
-            found = masking.mask_classes(
+            found = mask_classes(
                 network.features, network.labels, *network.linear, network.gate, classes, cli.THRESHOLD
             )
             named = f"filters of {', '.join(names[each] for each in classes)}"
-            title = f"without {named}"
-            theirs = np.isin(network.labels, classes)
-            left = found.predicted_after[theirs] == network.labels[theirs]
-            recognised.setdefault(title, []).append(left)
-            others = np.delete(np.arange(len(names)), classes)
-            confidence = 1 - 0.05 / max(1, len(others))  # of each, so that all hold with 95 %
-            ends = [
-                comparison.paired_interval(before[own] == label, found.predicted_after[own] == label, confidence)
-                for label in others
-                if (own := network.labels == label).any()
-            ]
-            lost = {names[label]: float(found.recall_lost[label]) for label in classes}
-            told = ", ".join(f"{name} {value:.2f}" for name, value in (lost | {"others": found.other_loss}).items())
-            pictures[f"{network.name}, {title}"] = found.confusion_after
-            removed = int(found.removed.sum())
-            maskings[f"{network.name}, without the {removed} {named}"] = found
-            titles[f"{network.name}, without the {removed} {named}\nrecall lost: {told}"] = found.confusion_after
-            numbers[network.name][title] = {
-                "filters removed": removed,
-                **{f"recall lost by {name}": value for name, value in lost.items()},
-                "recall lost by these classes": float(found.masked_loss),
-                RECOGNISED: float(left.mean()) if left.size else np.nan,
-                "recall lost by the others": float(found.other_loss),
-                LOST: float(np.fmax.reduce(found.recall_lost[others], initial=np.nan)),
-                f"{LOST}, from": max((each.low for each in ends), default=np.nan),
-                f"{LOST}, to": max((each.high for each in ends), default=np.nan),
-            }
+            left = (found.predicted_after == network.labels)[np.isin(network.labels, classes)]
+            recognised.setdefault(f"without {named}", []).append(left)
+            numbers[network.name][f"without {named}"] = _numbers(found, network.labels, classes, names, left)
+            title = f"{network.name}, without the {found.removed.sum()} {named}"
+            maskings[title] = found
+            lost = {names[each]: found.recall_lost[each] for each in classes} | {"others": found.other_loss}
+            told[title] = ", ".join(f"{name} {value:.2f}" for name, value in lost.items())
     if len(networks) > 1:
-        for title, left in recognised.items():
-            numbers[networks[0].name][title][claims.less(RECOGNISED)] = claims.over_images(*left)
+        for mask, both in recognised.items():
+            numbers[networks[0].name][mask][claims.less(RECOGNISED)] = claims.over_images(*both)
+    after = {title: found.confusion_after for title, found in maskings.items()}
+    titled = {f"{title}\nrecall lost: {told[title]}": confusion for title, confusion in after.items()}
     return Claim(
         "masking",
         "Figure 4: filters of a class removed",
@@ -73,10 +57,10 @@ def measure(networks: list[Network]) -> Claim:
         numbers,
         {
             "masking": Picture(
-                partial(plots.confusion_matrices, titles, names),
+                partial(plots.confusion_matrices, titled, names),
                 "Shares of each true class in percent. Look at the diagonal: the places of the removed classes should "
                 "be empty, and the others as they were. What belongs to a removed class is told as another then.",
-                pictures,
+                after,
             ),
             "masked_recall": Picture(
                 partial(plots.masked_recall, maskings, names),
@@ -90,6 +74,30 @@ def measure(networks: list[Network]) -> Claim:
             ),
         },
     )
+
+
+def _numbers(
+    found: Masking, labels: np.ndarray, classes: Sequence[int], names: Sequence[str], left: np.ndarray
+) -> dict[str, Any]:
+    """Returns what a network lost with the filters of ``classes``; ``left`` tells which of their images it did not."""
+    others = np.delete(np.arange(len(names)), classes)
+    confidence = 1 - 0.05 / max(1, len(others))  # of each, so that all hold with 95 %
+    before, after = found.predicted_before == labels, found.predicted_after == labels
+    ends = [
+        comparison.paired_interval(before[own], after[own], confidence)
+        for label in others
+        if (own := labels == label).any()
+    ]
+    return {
+        "filters removed": int(found.removed.sum()),
+        **{f"recall lost by {names[each]}": float(found.recall_lost[each]) for each in classes},
+        "recall lost by these classes": float(found.masked_loss),
+        RECOGNISED: float(left.mean()) if left.size else np.nan,
+        "recall lost by the others": float(found.other_loss),
+        LOST: float(np.fmax.reduce(found.recall_lost[others], initial=np.nan)),
+        f"{LOST}, from": max((each.low for each in ends), default=np.nan),
+        f"{LOST}, to": max((each.high for each in ends), default=np.nan),
+    }
 
 
 if __name__ == "__main__":

@@ -59,10 +59,10 @@ class Network:
     @cached_property
     def features(self) -> np.ndarray:
         """Pooled features, f32[N, K]. Says so where the images seem not to be those that the run was measured on."""
-        features, (kernel, bias) = self.run.features(self.images), self.linear
+        features = self.run.features(self.images)
         if len(self.run.history) == self.run.config.optimizer.epochs:
             stated = self.run.history[-1]["test_accuracy"]
-            found = float(np.mean((features @ kernel + bias).argmax(1) == self.labels))
+            found = float(np.mean(self._classified(features).argmax(1) == self.labels))
             if abs(found - stated) > _SAME_COPY:
                 print(
                     f"note: {self.name} recognises {found:.4f} of these images and, after its last epoch, {stated:.4f} "
@@ -80,8 +80,11 @@ class Network:
     @cached_property
     def logits(self) -> np.ndarray:
         """Of the STD path, f32[N, C]."""
+        return self._classified(self.features)
+
+    def _classified(self, features: np.ndarray) -> np.ndarray:
         kernel, bias = self.linear
-        return self.features @ kernel + bias
+        return features @ kernel + bias
 
     @cached_property
     def correlation(self) -> np.ndarray:

@@ -38,6 +38,7 @@ class Plan(NamedTuple):
       summary: the command that looks at all of them at last: tradeoff (all are arms, and one is the control),
         ownership, or none.
       cost: of an epoch of all its seeds, as a multiple of an epoch of one network on all of CIFAR-10.
+      attack_images: how many images the networks of a tradeoff are attacked on.
       pretrained: whether all of them start from the weights of a checkpoint that is named with ``--init``.
     """
 
@@ -47,6 +48,7 @@ class Plan(NamedTuple):
     seeds: int = 1
     kept: bool = True
     summary: str | None = None
+    attack_images: int = 0
     pretrained: bool = False
 
 
@@ -151,6 +153,7 @@ PLANS = {
         seeds=6,
         kept=False,
         summary="tradeoff",
+        attack_images=attacks.IMAGES,
     ),
     "digits-gates": Plan(
         "digits",

@@ -3,8 +3,10 @@
 import base64
 import html
 import io
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,8 @@ from experiments import (
     stored,
     summarize,
     table1,
+    tables,
+    verdicts,
 )
 from experiments.claims import Claim
 from experiments.network import Network, open_networks
@@ -48,6 +52,16 @@ MEASURES: tuple[Measure, ...] = (
     specificity.measure,
     convergence.measure,
 )
+_JUDGED = (
+    "One seed, on the test images. Where an interval stands in brackets, a claim holds or fails where it does so at "
+    "both ends, and else they cannot tell; where there is none, a small difference may be chance. Claims about a "
+    "figure that is small by itself are judged by it alone: where the control's is as good, that is said. The paper's "
+    "figures are those of CIFAR-10. The sections below have the pictures and all numbers."
+)
+_NO_CONTROL = (
+    "Which claims hold is a matter of comparison, and no control is here: make a report of a network with a gate and, "
+    "by --against, of one that was trained with --gate=none for as long."
+)
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
@@ -64,12 +78,18 @@ code {{ overflow-wrap: anywhere; font-size: .85em; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .15rem .8rem .15rem 0; text-align: left; border-bottom: 1px solid var(--line); }}
 td + td, th + th {{ text-align: right; }}
+#glance td + td, #glance th + th {{ text-align: left; }}
+#glance td:nth-child(2) {{ font-weight: bold; }}
+#glance table {{ font-size: .85em; line-height: 1.35; }}
+#glance td:first-child {{ min-width: 12rem; }} #glance td:nth-child(3) {{ min-width: 8rem; }}
+summary {{ cursor: pointer; }}
 nav a {{ margin-right: 1rem; display: inline-block; }}
 </style>
 <h1>{title}</h1>
 <p>{lead}</p>
-{commands}
+<details><summary>How to train it again</summary>{commands}</details>
 <nav>{contents}</nav>
+{glance}
 {explorer}
 {sections}
 </html>
@@ -118,17 +138,40 @@ def page(networks: list[Network], found: list[Claim]) -> str:
         for network in networks
     )
     commands = "".join(
-        f"<p><code>{html.escape(network.name)}: {html.escape(_origin(network.run))}</code></p>" for network in networks
+        f"<p>{html.escape(network.name)}: <code>{html.escape(_origin(network.run))}</code></p>" for network in networks
     )
-    links = [("explorer", "Explore"), *((claim.name, claim.title.split(":")[0]) for claim in found)]
+    links = [
+        ("glance", "At a glance"),
+        ("explorer", "Explore"),
+        *((claim.name, claim.title.split(":")[0]) for claim in found),
+    ]
     return PAGE.format(
         title=title,
         lead=html.escape(lead),
         commands=commands,
         contents=" ".join(f'<a href="#{place}">{html.escape(name)}</a>' for place, name in links),
+        glance=_glance(json.loads(claims.to_json(content_of(networks, found)))),
         explorer=explorer.section(networks),
         sections="\n".join(map(_section, found)),
     )
+
+
+def _glance(report: dict[str, Any]) -> str:
+    """Returns the section that says which claims hold."""
+    if verdicts.has_control(report):
+        rows = tables.claims_rows(report)
+        counts = Counter(holds for *_, holds in rows)
+        words = verdicts.WORDS[True], verdicts.TOO, verdicts.WORDS[False], verdicts.WORDS[None], verdicts.UNSEEN
+        told = "; ".join(f"{word}: {counts[word]}" for word in words if counts[word])
+        first, control = report["networks"]
+        ordered = [(claim, holds, *ours, stated) for claim, stated, *ours, holds in (tables.CLAIMS, *rows)]
+        content = (
+            f"<p>{html.escape(f'Which claims hold for {first} beside its control {control}? {told}.')} {_JUDGED}</p>"
+            f'<div class="scroll">{_table(ordered[0], ordered[1:])}</div>'
+        )
+    else:
+        content = f"<p>{_NO_CONTROL}</p>"
+    return f'<section id="glance"><h2>At a glance</h2>{content}</section>'
 
 
 def _origin(run: Run) -> str:
@@ -138,6 +181,7 @@ def _origin(run: Run) -> str:
 
 
 def _section(claim: Claim) -> str:
+    heads, *rows = claims.rows(claim.numbers)
     pictures = "".join(
         f'<figure><div class="scroll"><img alt="{html.escape(picture.caption)}" '
         f'src="data:image/webp;base64,{_webp(picture.draw())}"></div><figcaption>{html.escape(picture.caption)} '
@@ -146,7 +190,7 @@ def _section(claim: Claim) -> str:
     )
     return (
         f'<section id="{claim.name}"><h2>{html.escape(claim.title)}</h2><p>{html.escape(claim.caption)}</p>'
-        f'{pictures}<div class="scroll">{_table(claim.numbers)}</div>'
+        f'{pictures}<details><summary>All numbers</summary><div class="scroll">{_table(heads, rows)}</div></details>'
         f"<p>{_download(f'{claim.name}-numbers.json', claim.numbers, 'These numbers as JSON')}</p></section>"
     )
 
@@ -163,9 +207,7 @@ def _webp(figure: Figure) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def _table(numbers: dict[str, Any]) -> str:
-    """Returns a table with a column for each network, and a row for each of its numbers."""
-    heads, *rows = claims.rows(numbers)
+def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
     body = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
@@ -181,10 +223,12 @@ def report(options: Options) -> None:
     """Opens the networks, measures every claim and writes both files."""
     networks = open_networks(options.run, options.against, options.data_dir)
     folder = cli.output_folder(options.run, options.output)
-    measures = list(MEASURES)
-    if options.attack_images:
-        measures.append(partial(attacks.measure, count=options.attack_images, budget=options.attack_budget))
-    write(networks, folder, measures)
+    write(networks, folder, with_attacks(options.attack_images, options.attack_budget))
+
+
+def with_attacks(images: int, budget: attacks.Budget) -> tuple[Measure, ...]:
+    """Returns ``MEASURES`` and, unless there are no ``images`` to attack, the attacks."""
+    return (*MEASURES, partial(attacks.measure, count=images, budget=budget)) if images else MEASURES
 
 
 def write(networks: list[Network], folder: Path, measures: Sequence[Measure] = MEASURES) -> None:

@@ -143,7 +143,7 @@ def _reproduce(name: str, options: Options) -> None:
             _command("report", copy, *against, f"--attack-images={training.attack_images}", *data)
         _command("results", f"--folder={options.results}")
     if plan.summary and not summarized:
-        reading = data if plan.summary == "tradeoff" else []
+        reading = [*data, f"--attack-images={plan.attack_images}"] if plan.summary == "tradeoff" else []
         _command(plan.summary, *runs, *reading, f"--output={summary}")
         _command("results", f"--folder={options.results}")
 

@@ -39,7 +39,7 @@ def measure(networks: list[Network]) -> Claim:
         "they know nothing of the class. The mutual information score is the mean over filters of the largest mutual "
         "information with a class, nats. All of it is beyond the paper; its last lines are what this project's two "
         "costs aim at.",
-        found | {"later papers": paper.LATER},
+        found | {"later papers, CIFAR-10": paper.LATER},
         {
             "specificity": Picture(
                 partial(plots.grouped_bars, bars, "accuracy"),

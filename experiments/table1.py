@@ -33,7 +33,8 @@ def measure(networks: list[Network]) -> Claim:
         "network is no converged minimum. The gate is chosen by the label, so a low Phi alone does not show that "
         "filters are class-specific. The 95 % intervals of the differences in accuracy and cross entropy are over the "
         "images, which are the same for both networks: they know nothing of other seeds.",
-        columns | {f"the paper's {name}": row | {"Phi": {"Phi": row["Phi"]}} for name, row in paper.TABLE1.items()},
+        columns
+        | {f"the paper's {name}, CIFAR-10": row | {"Phi": {"Phi": row["Phi"]}} for name, row in paper.TABLE1.items()},
         {
             "phi": Picture(
                 partial(plots.gate_matrices, titled, networks[0].run.class_names),

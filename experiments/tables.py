@@ -8,16 +8,13 @@ import numpy as np
 from experiments import claims, markdown, verdicts
 from lsg_jax.config import Config
 
+CLAIMS = ("claim", "the paper's", "ours", "control's", "holds")
 
-def claims_table(report: dict[str, Any], stated: bool = False) -> str:
-    """Returns the table of the claims that a report of a gated network against a plain one can tell of.
 
-    With ``stated`` it has those alone of which the paper, or a later one, states figures.
-    """
+def claims_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Returns a row, below ``CLAIMS``, for each claim that a report of a gated network against a plain one tells of."""
     rows = []
     for row in verdicts.rows(report):
-        if stated and not any(map(str.isdigit, row.paper)):
-            continue
         found = verdicts.found(row, report)
         values = [numbers[row.place[-1]] for numbers in found]
         cells = ["" if value is None else f"{value:.4f}" for value in values]
@@ -25,11 +22,19 @@ def claims_table(report: dict[str, Any], stated: bool = False) -> str:
             cells[0] += _bracketed(found[0][claims.less(row.place[-1])])
         if (ends := verdicts.own_ends(row, found[0])) is not None:
             cells[0] += f" ({ends[0]:.4f} to {ends[1]:.4f})"
+        if (budget := found[0].get("budget")) is not None:
+            cells[0] += f" ({budget} budget)"
         if row.filters is not None:
             counts = [numbers[row.filters] for numbers in found]
             cells = [f"{cell} ({count:.3g} filters)" for cell, count in zip(cells, counts, strict=True)]
         rows.append((row.claim, row.paper, *cells, verdicts.verdict(row, report)))
-    return markdown.table(("claim", "the paper's", "ours", "control's", "holds"), rows)
+    return rows
+
+
+def claims_table(report: dict[str, Any], stated: bool = False) -> str:
+    """Returns the table of the same, with ``stated`` of those of which the paper, or a later one, states figures."""
+    rows = claims_rows(report)
+    return markdown.table(CLAIMS, [row for row in rows if not stated or any(map(str.isdigit, row[1]))])
 
 
 def c_ic_table(trained: Iterable[tuple[Config, dict[str, Any]]]) -> str:

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import shlex
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
@@ -19,10 +20,11 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
-from experiments import claims, cli, convergence, report, stored, summarize, verdicts
+from experiments import attacks, claims, cli, convergence, report, stored, summarize, verdicts
 from experiments.network import Network, open_networks
+from experiments.report import MEASURES, Measure, with_attacks
 from experiments.verdicts import Row
-from lsg_jax import files, plots
+from lsg_jax import checks, files, plots
 from lsg_jax.analysis.comparison import Compared, Interval, compare
 from lsg_jax.config import Config, GateConfig, Unset
 from lsg_jax.run import environment
@@ -42,11 +44,18 @@ class Options:
     """The TFDS data directory to read from (default: the one they were trained from)."""
     output: Path = Path("results/tradeoff-arms.json")
     """The file for the numbers; the picture lies beside it. The page of results shows those named tradeoff-*.json."""
+    attack_images: int = 0
+    """How many test images that it classifies correctly each network is attacked on; 0 leaves the attacks out."""
+    attack_budget: attacks.Budget = "short"
+    """short, which takes minutes a network on a CPU, or cited, that of the papers they are from: hours."""
+
+    def __post_init__(self) -> None:
+        checks.whole("--attack-images", self.attack_images, 0)
 
 
-def measure(network: Network) -> tuple[list[Row], dict[str, float]]:
+def measure(network: Network, measures: Sequence[Measure] = MEASURES) -> tuple[list[Row], dict[str, float]]:
     """Returns the claims that a network can tell of, and what it says of each, all of it on the test set."""
-    measured = report.content_of([network], [each([network]) for each in report.MEASURES])
+    measured = report.content_of([network], [each([network]) for each in measures])
     rows = [row for row in verdicts.rows(measured) if row.claim != verdicts.PAIRED]
     beside = [verdicts.beside(row.place, measured["claims"], network.name) for row in rows]
     return rows, {row.claim: numbers[row.place[-1]] for row, numbers in zip(rows, beside, strict=True)}
@@ -151,11 +160,11 @@ def write(options: Options) -> None:
     cli.check_json(options.output)
     networks = _open(options.runs, options.data_dir)
     found = arms(networks)
-    rows, untold, measured = _measure(found)
+    rows, untold, measured = _measure(found, with_attacks(options.attack_images, options.attack_budget))
     compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}
     content = {
         "version": stored.VERSIONS["tradeoff"],
-        "command": shlex.join(["python", "-m", "experiments.tradeoff", *map(str, options.runs)]),
+        "command": _command(options),
         "measured": _measured_on(networks[0]),
         "environment": environment(),
         "runs": {
@@ -192,6 +201,12 @@ def write(options: Options) -> None:
     print(f"{options.output} and {drawn} written")
 
 
+def _command(options: Options) -> str:
+    attacking = [f"--attack-images={options.attack_images}", f"--attack-budget={options.attack_budget}"]
+    arguments = [*map(str, options.runs), *(attacking if options.attack_images else [])]
+    return shlex.join(["python", "-m", "experiments.tradeoff", *arguments])
+
+
 def picture(content: dict[str, Any]) -> Figure:
     """Returns the picture of what ``write`` wrote: each effect of each arm over the accuracy that it costs."""
     differences = {
@@ -217,7 +232,7 @@ def _open(paths: tuple[Path, ...], data_dir: Path | None) -> list[Network]:
 
 
 def _measure(
-    arms: dict[str, dict[int, Network]],
+    arms: dict[str, dict[int, Network]], measures: Sequence[Measure]
 ) -> tuple[list[Row], list[str], dict[str, dict[int, dict[str, float]]]]:
     """Returns the claims that every network can tell of, those that not all can, and what each says, by arm and seed.
 
@@ -229,7 +244,7 @@ def _measure(
         measured[arm] = {}
         for seed, network in seeds.items():
             print(f"{arm}, seed {seed}", flush=True)
-            rows, measured[arm][seed] = measure(network)
+            rows, measured[arm][seed] = measure(network, measures)
     everything = [values for seeds in measured.values() for values in seeds.values()]
     untold = [row.claim for row in rows if not all(np.isfinite(values[row.claim]) for values in everything)]
     for values in everything:

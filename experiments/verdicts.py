@@ -12,6 +12,7 @@ from lsg_jax.analysis.comparison import Interval
 
 WORDS = {True: "yes", False: "no", None: "cannot tell"}
 TOO = "yes, the control too"  # of a claim that is judged without it
+UNSEEN = "no images to tell by"
 DENSITY = 0.12  # of a sparse gate; the least is 1 / C
 PAIRED = "Phi is lower after the training's budget of updates of G"  # the control's depends on whose it is
 
@@ -61,7 +62,7 @@ class Finding(NamedTuple):
 
 
 def rows(report: dict[str, Any]) -> list[Row]:
-    """Returns the claims that a report of a gated network against a plain one can tell of."""
+    """Returns the claims that a report of a gated network against a plain one can tell of, by what it measured."""
     std, lsg = paper.TABLE1["STD"], paper.TABLE1["LSG"]
     first = report["networks"][0]
     c_ic = paper.C_IC.get(report["trained"][first]["model"], paper.C_IC["resnet20"])
@@ -74,9 +75,10 @@ def rows(report: dict[str, Any]) -> list[Row]:
         )
         return "; ".join(f"{figures} ({name})" for figures, name in stated)
 
+    masks = report["claims"]["masking"]["numbers"][first] if "masking" in report["claims"] else ()
     masked = [
         row
-        for mask in report["claims"]["masking"]["numbers"][first]
+        for mask in masks
         for row in (
             Row(
                 f"{mask}: fewer images of these classes are still recognised",
@@ -106,7 +108,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
         )
         for name, figures in paper.ATTACKS.items()
     ]
-    return [
+    every = [
         Row(
             "accuracy within half a point of the plain network's",
             f"{lsg['accuracy']} against {std['accuracy']}; {later('accuracy')}",
@@ -237,7 +239,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             ("clustering", "features of unit length", "adjusted Rand index"),
             operator.sub,
         ),
-        *(attacked if "attacks" in report["claims"] else []),
+        *attacked,
         Row(
             f"beyond the paper: mutual information score is at least {specificity.LEAST_RATIO} times the plain "
             "network's",
@@ -261,6 +263,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             )
         ),
     ]
+    return [row for row in every if row.place[0] in report["claims"]]
 
 
 def has_control(report: dict[str, Any]) -> bool:
@@ -278,7 +281,7 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
     both = found(row, report)
     values = [numbers[row.place[-1]] for numbers in both]
     if None in (values[:1] if row.alone else values):
-        return "no images to tell by"
+        return UNSEEN
     ours, control = values
     judged = [ours]
     if row.over_images:

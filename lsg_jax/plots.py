@@ -278,6 +278,7 @@ def masked_recall(maskings: dict[str, Masking], class_names: Sequence[str]) -> F
         axis.tick_params("y", labelleft=True)
         axis.set_ylim(0, 110)
         axis.set_yticks(range(0, 101, 20))
+        axis.set_xlabel("true class", fontsize=9)
         axis.set_ylabel("recognised (%)")
         axis.set_title(_wrapped(title, 60), fontsize=9)
         axis.grid(axis="y", alpha=0.3)

@@ -176,6 +176,11 @@ COMMANDS = [
         "{tmp}/a_run --attack-images=-1",
         "--attack-images must be a whole number of at least 0",
     ),
+    (
+        "experiments.tradeoff",
+        "{tmp}/a_run {tmp}/a_run --attack-images=-1",
+        "--attack-images must be a whole number of at least 0",
+    ),
     ("experiments.report", "{tmp}/a_run --attack-images=few", "--attack-images must be a whole number, got 'few'"),
     ("experiments.report", "{tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
     ("experiments.report", "{tmp}/a_run --attack-budget=long", "--attack-budget"),

@@ -3,9 +3,11 @@
 import base64
 import dataclasses
 import functools
+import html
 import html.parser
 import itertools
 import json
+import re
 import sys
 
 import jax
@@ -27,6 +29,7 @@ from experiments import (
     similarity,
     specificity,
     table1,
+    verdicts,
 )
 from experiments.network import open_networks
 from lsg_jax import cache, data, load_run, save_run
@@ -60,11 +63,12 @@ def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, tmp_pa
     page.feed((tmp_path / "hostile" / "report.html").read_text())
     assert page.tags.count("script") == 2  # the explorer's data and its program
     assert all(link.startswith(("data:", "#")) for link in page.links)
-    assert page.tags.count("section") == len(report.MEASURES) + 2 == page.tags.count("h2")  # and attacks, explorer
+    sections = len(report.MEASURES) + 3  # and glance, explorer, attacks
+    assert page.tags.count("section") == sections == page.tags.count("h2")
     assert page.tags.count("figure") == page.tags.count("figcaption") == page.tags.count("img")
-    assert len(page.downloads) == page.tags.count("figure") + page.tags.count("section") - 1
+    assert len(page.downloads) == page.tags.count("figure") + sections - 2
     run = load_run(runs / "learned")
-    shown = page.downloads["masking.json"]["hostile, without filters of <script>alert(1)</script>"]
+    shown = next(iter(page.downloads["masking.json"].values()))
     np.testing.assert_allclose(np.sum(shown, axis=1), 1, atol=1e-4)
     order = class_order(np.asarray(run.gate)).filters
     products = filter_correlation(run.last_kernel)[np.ix_(order, order)]
@@ -80,6 +84,22 @@ def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, tmp_pa
         hostile.history[-1]["test_cross_entropy"], rel=1e-4
     )
     assert "Table 1" in capsys.readouterr().out
+
+
+def test_the_page_begins_with_the_verdict_of_every_claim(runs):
+    networks = open_networks(runs / "learned", runs / "none", None)
+    found = [measure(networks) for measure in (table1.measure, masking.measure, specificity.measure)]
+    content = json.loads(claims.to_json(report.content_of(networks, found)))
+    told = {row.claim: verdicts.verdict(row, content) for row in verdicts.rows(content)}
+    assert {row.place[0] for row in verdicts.rows(content)} == {"table1", "masking", "specificity"}
+    text = report.page(networks, found)
+    section = text[text.index('id="glance"') : text.index('id="explorer"')]
+    rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td>", section)
+    assert {html.unescape(claim): holds for claim, holds in rows} == told
+    for word in set(told.values()):
+        assert re.search(rf"[?;] {word}: {list(told.values()).count(word)}[;.]", section)
+    alone = report.page(networks[:1], found)
+    assert "no control is here" in alone[alone.index('id="glance"') : alone.index('id="explorer"')]
 
 
 def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(runs, tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def test_confusion_matrices_have_true_classes_down(count):
 
 def test_masked_recall_has_both_bars_of_each_class_with_images():
     before, after = np.diag([1.0, 0.8, 0]), np.diag([0.05, 0.75, 0])
-    found = Masking(np.array([True]), np.array([20, 20, 0]), before, after, np.zeros(3), np.zeros(40), 0.95, 0.05)
+    found = Masking(np.array([True]), np.array([20, 20, 0]), before, after, np.zeros(3), *np.zeros((2, 40)), 0.95, 0.05)
     shown = panels(plots.masked_recall({f"net {i}": found for i in range(3)}, NAMES))
     assert [axis.get_title() for axis in shown] == ["net 0", "net 1", "net 2"]
     for axis in shown:
@@ -73,7 +73,7 @@ def test_masked_recall_has_both_bars_of_each_class_with_images():
         np.testing.assert_allclose(second, [5, 75, np.nan])
         assert [text.get_text() for text in axis.texts] == ["5", "75", ""]
         assert ticks(axis.get_xticklabels()) == NAMES
-        assert axis.get_ylabel() == "recognised (%)"
+        assert (axis.get_xlabel(), axis.get_ylabel()) == ("true class", "recognised (%)")
 
 
 def test_confusion_matrices_of_many_classes_have_no_numbers():

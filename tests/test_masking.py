@@ -56,6 +56,7 @@ def test_masking_by_hand():
     # Without its filters, the first and the third image have logits 0, 0.25 and 0.
     np.testing.assert_allclose(found.confusion_after, [[0, 2 / 3, 1 / 3], [0, 1, 0], [0, 0, 0]])
     np.testing.assert_allclose(found.recall_lost, [2 / 3, 0, math.nan])
+    assert found.predicted_before.tolist() == [0, 2, 0, 1]
     assert found.predicted_after.tolist() == [1, 2, 1, 1]
     assert found.masked_loss == pytest.approx(2 / 3)
     assert found.other_loss == 0  # of class 1 alone: class 2 has no images

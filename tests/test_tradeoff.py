@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import convergence, results, summarize, tables, tradeoff, verdicts
+from experiments import attacks, convergence, results, summarize, tables, tradeoff, verdicts
 from experiments.network import open_networks
 from lsg_jax import data, load_run, plots, save_run
 from lsg_jax.analysis.comparison import Interval, compare, interval, linearized_ratio, paired_interval, share_interval
@@ -173,6 +173,20 @@ def test_arms_are_told_apart_and_compared(runs, tmp_path, capsys):
     (tmp_path / "t.json").rename(tmp_path / "tradeoff-t.json")
     results.write(results.Options(tmp_path))
     assert (tmp_path / "tradeoff-t.png").read_bytes() == (tmp_path / "t.png").read_bytes()
+
+
+def test_attacks_are_a_claim_over_seeds_where_they_are_asked_for(runs, quick_attacks, tmp_path):
+    folders = tuple(runs / name for name in ("plain0", "plain1", "lsg0", "lsg1"))
+    tradeoff.write(tradeoff.Options(folders, output=tmp_path / "t.json", attack_images=20))
+    written = json.loads((tmp_path / "t.json").read_text())
+    assert written["command"].endswith(" --attack-images=20 --attack-budget=short")
+    rates = written["arms"]["learned"]["one pixel attack: success rate is lower"]
+    (network,) = open_networks(runs / "lsg1", None, None)
+    alone = attacks.measure([network], 20).numbers["lsg1"]["one pixel"]
+    assert alone["images"] == 20
+    assert rates["by seed"]["1"] == alone["success rate"]
+    assert rates["difference"]["low"] <= rates["difference"]["mean"] <= rates["difference"]["high"]
+    assert "local search attack: success rate is lower" in tables.arms_table(written)
 
 
 def test_schemes_are_compared_over_the_seeds_that_both_have(runs):

@@ -21,7 +21,8 @@ class Masking(NamedTuple):
         (column); a row of zeros for a class without images.
       confusion_after: f64[C, C], the same without the removed filters.
       recall_lost: f64[C], by each class; NaN for a class without images.
-      predicted_after: i64[N], the class that each image is given without the removed filters.
+      predicted_before: i64[N], the class that each image is given.
+      predicted_after: i64[N], the same without the removed filters.
       masked_loss: the recall lost on the classes whose filters were removed, their mean; NaN where none has images.
       other_loss: the recall lost on the others, likewise.
     """
@@ -31,6 +32,7 @@ class Masking(NamedTuple):
     confusion_before: np.ndarray
     confusion_after: np.ndarray
     recall_lost: np.ndarray
+    predicted_before: np.ndarray
     predicted_after: np.ndarray
     masked_loss: float
     other_loss: float
@@ -85,13 +87,17 @@ def mask_classes(
     features, labels, kernel, bias, gate = check(features, labels, kernel, bias, gate)
     removed = related_filters(gate, classes, threshold)
     every = np.arange(len(gate))
-    predicted = [predict(kept, kernel, bias) for kept in (features, np.where(removed, 0, features))]
-    before, after = (confusion_matrix(labels, each, labels=every, normalize="true") for each in predicted)
+    predicted_before, predicted_after = (
+        predict(kept, kernel, bias) for kept in (features, np.where(removed, 0, features))
+    )
+    before, after = (
+        confusion_matrix(labels, each, labels=every, normalize="true") for each in (predicted_before, predicted_after)
+    )
     images = np.bincount(labels, minlength=len(gate))
     lost = np.where(images > 0, before.diagonal() - after.diagonal(), np.nan)
     masked = np.isin(every, classes)
     masked_loss, other_loss = (_mean(lost[group & (images > 0)]) for group in (masked, ~masked))
-    return Masking(removed, images, before, after, lost, predicted[1], masked_loss, other_loss)
+    return Masking(removed, images, before, after, lost, predicted_before, predicted_after, masked_loss, other_loss)
 
 
 def _mean(values: np.ndarray) -> float:
