@@ -221,14 +221,13 @@ def _findings_section(findings: list[verdicts.Finding]) -> list[str]:
 
 
 def _findings(folder: Path, comparisons: _Files, counts: _Files) -> list[verdicts.Finding]:
-    """Returns what gates' numbers, comparisons and counts of filters say of training and of many networks."""
+    """Returns what the gates' runs, comparisons and counts of filters say of training and of many networks."""
     found: list[verdicts.Finding] = []
-    gates = _numbers(folder, "gates")
-    for ours, other in permutations(_trained(folder, gates), 2):
+    for ours, other in permutations(_trained(folder, _numbers(folder, "gates")), 2):
         if ours.config.lsg.sparsity_weight and ours.is_but_for(other, "sparsity-weight", "epochs"):
-            epochs = " and ".join(str(each.config.optimizer.epochs) for each in (ours, other))
-            measured = f"{ours.name} against {other.name} ({epochs} epochs)"
-            found.append(verdicts.of_sparsity(measured, gates[ours.name]["density"], gates[other.name]["density"]))
+            epochs = min(len(ours.density), len(other.density))
+            measured = f"{ours.name} against {other.name}, both after {epochs} epochs"
+            found.append(verdicts.of_sparsity(measured, ours.density[epochs - 1], other.density[epochs - 1]))
     for _, content in _readable(comparisons):
         for each in content["schemes"]:
             seeds = "" if len(each["seeds"]) == 1 else f" ({len(each['seeds'])} seeds)"
@@ -255,10 +254,11 @@ def _numbers(folder: Path, name: str) -> dict[str, Any]:
 
 
 class _Trained(NamedTuple):
-    """A run with a learned gate, and how it was trained."""
+    """A run with a learned gate: how it was trained, and the gate's density after each epoch."""
 
     name: str
     config: Config
+    density: list[float]
 
     def is_but_for(self, other: "_Trained", first: str, *more: str) -> bool:
         """Tells whether the runs differ in the ``first`` setting, and else in none but ``more``."""
@@ -269,9 +269,17 @@ class _Trained(NamedTuple):
 
 def _trained(folder: Path, names: Iterable[str]) -> list[_Trained]:
     """Returns those of the runs that are among the results and learned a gate."""
-    files = {name: folder / "runs" / name / "config.json" for name in names}
-    configs = {name: Config.from_json(stored.json_object(file)) for name, file in files.items() if file.is_file()}
-    return [_Trained(name, config) for name, config in configs.items() if config.gate == "learned"]
+    found = []
+    for run in (folder / "runs" / name for name in names):
+        if (file := run / "config.json").is_file():
+            config = Config.from_json(stored.json_object(file))
+            found.append(_Trained(run.name, config, [line["density"] for line in _history(run)]))
+    return [each for each in found if each.config.gate == "learned"]
+
+
+def _history(run: Path) -> list[dict[str, Any]]:
+    metrics = run / "metrics.jsonl"
+    return [stored.json_object(metrics, line) for line in metrics.read_text().splitlines()]
 
 
 def _claims_section(file: Path, report: dict[str, Any]) -> list[str]:
@@ -335,11 +343,10 @@ def _ownership_section(file: Path, content: dict[str, Any]) -> list[str]:
 
 
 def _run_cells(path: Path, reports: _Files) -> list[str]:
-    metrics = path / "metrics.jsonl"
     config = stored.json_object(path / "config.json")
-    if lines := metrics.read_text().splitlines():
-        last = stored.json_object(metrics, lines[-1])
-        minutes = sum(stored.json_object(metrics, line)["seconds"] for line in lines) / 60
+    if history := _history(path):
+        last = history[-1]
+        minutes = sum(epoch["seconds"] for epoch in history) / 60
         settings = "; ".join(_settings(Config.from_json(config)))
         training = settings, str(last["epoch"] + 1), f"{minutes:.0f}", str(config["seed"])
     else:

@@ -9,6 +9,8 @@ from experiments.network import Network
 from lsg_jax import plots
 from lsg_jax.analysis import similarity
 
+AGREEMENT = "classes whose false negatives resemble most the class that they are most taken for"
+
 
 def measure(networks: list[Network]) -> Claim:
     """Returns S_TP and S_FN of each network."""
@@ -30,6 +32,7 @@ def measure(networks: list[Network]) -> Claim:
             own["true positives"]["share on the diagonal"] - own["false negatives"]["share on the diagonal"]
         )
         pairs = similarity.confused_pairs(network.labels, predicted, len(names))
+        own[AGREEMENT] = similarity.confusion_agreement(found.false_negatives, network.labels, predicted)
         numbers[network.name]["confused most"] = [
             f"{names[first]} and {names[second]} ({count})"
             for (first, second), count in zip(pairs.classes[:5], pairs.images, strict=False)
@@ -40,7 +43,9 @@ def measure(networks: list[Network]) -> Claim:
         "Mean inner product of the pooled features of a class's images (rows) and the gate's rows (columns), over the "
         "images that are classified correctly and over those that are not. A network trained without a gate is "
         "compared with the gate solved for Phi. The claim: the first is diagonally dominant, the second is not, and "
-        "classes that share features are close there. Classes without such an image are grey.",
+        "classes that share features are close there: beside it the share of classes whose false negatives, of all "
+        "gate rows but their own, resemble most that of the class that most of them are taken for (a guess is right "
+        "for one in C - 1). Classes without such an image are grey.",
         numbers,
         {
             "similarity": Picture(

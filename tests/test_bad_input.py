@@ -573,6 +573,14 @@ FUNCTIONS = {
         lambda: similarity.similarities(FEATURES, LABELS, LABELS, GATE * np.nan),
         "a gate must be finite, got nan",
     ),
+    "similarity.confusion_agreement: no similarity": (
+        lambda: similarity.confusion_agreement(np.eye(3), LABELS, LABELS),
+        "must be of type Similarity",
+    ),
+    "similarity.confusion_agreement: class": (
+        lambda: similarity.confusion_agreement(similarity.Similarity(np.eye(2), np.ones(2)), LABELS, LABELS),
+        r"\[0, 1\]",
+    ),
     "similarity.confused_pairs: class": (lambda: similarity.confused_pairs(LABELS, LABELS, 2), r"\[0, 1\]"),
     "similarity.confused_pairs: negative class": (
         lambda: similarity.confused_pairs(LABELS, LABELS - 1, 3),

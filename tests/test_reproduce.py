@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli, markdown, publish, reproduce, results, stored
+from experiments import claims, cli, markdown, publish, reproduce, results, stored
 from experiments.plans import PLANS, Plan, Training
 from experiments.reproduce import Options
 from lsg_jax import load_run
 from lsg_jax.config import Config
+
+RESULTS = Path(__file__).parents[1] / "results"
 
 SMALL = ("--model=resnet8", "--train-examples=128")
 # python -c PLAN ARGUMENTS...: the command with a shorter plan.
@@ -197,8 +199,21 @@ def test_every_training_of_every_plan_is_a_configuration(monkeypatch):
             assert config.optimizer.epochs % config.lsg.period == 1
 
 
+def test_the_committed_figures_are_of_the_committed_runs():
+    compared = 0
+    for file in RESULTS.glob("figures/**/*.json"):
+        for name, numbers in json.loads(file.read_text())["numbers"].items():
+            report = RESULTS / "runs" / name / "report.json"
+            if report.is_file() and file.stem != "convergence":  # whose numbers depend on the network beside it
+                measured = claims.flat(stored.read(report)["claims"][file.stem]["numbers"][name])
+                shown = {each: value for each, value in claims.flat(numbers).items() if "the other's" not in each}
+                assert shown == pytest.approx({each: measured[each] for each in shown})
+                compared += len(shown)
+    assert compared > 100 or not RESULTS.is_dir()
+
+
 def test_the_committed_page_of_results_is_what_the_files_say():
-    folder = Path(__file__).parents[1] / "results"
+    folder = RESULTS
     if not (folder / "runs").is_dir():
         pytest.skip("no runs are committed")
     assert (folder / "README.md").read_text() == results.page(results.read(folder))

@@ -122,7 +122,7 @@ def test_what_is_counted_over_images_is_judged_at_both_ends_of_its_difference(ru
         assert difference["mean"] == pytest.approx(rates[0] - rates[1])
         difference |= {"low": low, "high": high}
         (line,) = (each for each in tables.claims_table(content).splitlines() if each.startswith(f"| {name}"))
-        assert line.endswith(f"| {rates[0]:.4f} ({low:+.4f} to {high:+.4f}) | {rates[1]:.4f} | {said} |")
+        assert line.endswith(f"| {rates[0]:.4f} ({low:+.4f} to {high:+.4f}) (short budget) | {rates[1]:.4f} | {said} |")
     attacked["learned"]["one pixel"]["success rate less the other's"] = {"mean": 1.0, "low": None, "high": None}
     (line,) = (each for each in tables.claims_table(content).splitlines() if each.startswith("| one pixel"))
     assert line.endswith("| cannot tell |")  # of one image
@@ -352,14 +352,20 @@ def test_a_tenth_is_5_to_15_percent_of_each_class():
 
 def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path):
     trained = load_run(runs / "learned")
-    without = dataclasses.replace(trained.config, lsg=dataclasses.replace(trained.config.lsg, sparsity_weight=0.0))
+    without = dataclasses.replace(
+        trained.config,
+        lsg=dataclasses.replace(trained.config.lsg, sparsity_weight=0.0),
+        optimizer=dataclasses.replace(trained.config.optimizer, epochs=3),
+    )
     none = load_run(runs / "none").config
-    for name, config in (("learned", trained.config), ("without", without)):
-        save_run(dataclasses.replace(trained, config=config), tmp_path / "runs" / name)
+    for name, config, densities in (
+        ("learned", trained.config, (1, 0.5, 0.11, 0.2)),
+        ("without", without, (1, 0.9, 0.8)),
+    ):
+        history = [line | {"density": each} for line, each in zip(trained.history, densities, strict=False)]
+        save_run(dataclasses.replace(trained, config=config, history=history), tmp_path / "runs" / name)
     save_run(dataclasses.replace(trained, config=none), tmp_path / "runs" / "none")
-    gates = {name: {"density": 0.1} for name in ("learned", "removed")} | {
-        name: {"density": 0.9} for name in ("without", "none")
-    }
+    gates = dict.fromkeys(("learned", "removed", "without", "none"))
     (tmp_path / "figures").mkdir()
     content = {"title": "gates", "caption": "", "numbers": gates}
     (tmp_path / "figures" / "gates.json").write_text(json.dumps(content))
@@ -379,14 +385,14 @@ def test_the_page_judges_training_and_many_networks_by_its_files(runs, tmp_path)
     lines = [line.split(" | ", 2)[2] for line in found if line.startswith("| ")][2:]
     one, two = (f"y: learned against learned, scheme joint{seeds}" for seeds in ("", " (2 seeds)"))
     assert lines[:5] == [
-        "learned against without (4 and 4 epochs) | 0.1000 against 0.9000 | yes |",
+        "learned against without, both after 3 epochs | 0.1100 against 0.8000 | yes |",
         f"{one} | 4 against 3 (+0.5 to +1.5) | no |",
         f"{one} | 0.2 against 0.2 (-0.9 to +0.9) | cannot tell |",
         f"{two} | 4 against 3 (1 never) (+0.5 to +1.5) | no |",
         f"{two} | 0.2 against 0.2 (-0.9 to +0.9) | cannot tell |",
     ]
     assert [line.split(" | ")[0] for line in lines[5:]] == 2 * [
-        "2 learned gates of tiny on digits, which differ in sparsity-weight"
+        "2 learned gates of tiny on digits, which differ in epochs, sparsity-weight"
     ]
     assert page.count("- **alternating epochs") == 2
     assert f"from an earlier epoch on** (no: {one}, {two}). not explained yet" in page

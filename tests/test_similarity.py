@@ -68,6 +68,16 @@ def test_dominance_of_no_images_is_not_a_number():
     assert math.isnan(found.largest)
 
 
+def test_confusion_agreement_by_hand():
+    labels, predicted = np.array([0, 0, 0, 1, 1, 2, 2, 3, 3]), np.array([1, 1, 2, 0, 1, 3, 3, 3, 3])
+    matrix = np.array([[9, 3, 2, 1], [1, 0, 2, 0], [7, 6, 9, 8], [0, 0, 0, 0]], float)
+    # Class 0 is mostly taken for 1, which it resembles most after itself, and 2 for 3; class 1 is taken for 0 and
+    # resembles 2; class 3 has no false negatives.
+    found = Similarity(matrix, np.array([3, 1, 2, 0]))
+    assert similarity.confusion_agreement(found, labels, predicted) == pytest.approx(2 / 3)
+    assert math.isnan(similarity.confusion_agreement(found, labels, labels))
+
+
 def test_confused_pairs_by_hand():
     labels = np.array([0, 1, 1, 2, 2, 2, 3, 3, 3, 0])
     predicted = np.array([0, 3, 1, 0, 0, 3, 1, 1, 2, 2])

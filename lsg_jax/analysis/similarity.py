@@ -104,18 +104,48 @@ def dominance(similarity: Similarity) -> Dominance:
     return Dominance(float(np.mean(own / np.where(sums > 0, sums, 1))), float(np.mean(own > others)))
 
 
+def confusion_agreement(false_negatives: Similarity, labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Tells how often false negatives resemble the class that they are taken for, as where classes share features.
+
+    It is the share of the classes with false negatives, of which, of all rows of the gate but its own, the most similar
+    is that of the class that most of them are taken for; chance is 1 / (C - 1). NaN where no class has any.
+
+    Args:
+      false_negatives: of ``similarities``.
+      labels: i[N], as those were given.
+      predicted: i[N], likewise.
+
+    Raises ValueError where they are not as many, or one is no class.
+    """
+    checks.instance("what is measured", false_negatives, Similarity)
+    matrix = checks.float64("similarities", false_negatives.matrix, "C", "C")
+    counts = _taken_for(labels, predicted, len(matrix))
+    own = np.eye(len(matrix), dtype=bool)
+    present = np.where(own, 0, counts).any(axis=1)
+    if not present.any():
+        return math.nan
+    resembled, taken_for = (np.where(own, -np.inf, each).argmax(axis=1)[present] for each in (matrix, counts))
+    return float(np.mean(resembled == taken_for))
+
+
 def confused_pairs(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> ConfusedPairs:
     """Counts how often each two of C classes are taken for each other, from i[N] labels and i[N] predictions.
 
     Raises ValueError where they are not as many, or one is no class.
     """
     checks.whole("num_classes", num_classes, 1)
+    counts = _taken_for(labels, predicted, num_classes)
+    first, second = np.triu_indices(num_classes, k=1)
+    images = counts[first, second] + counts[second, first]
+    order = np.argsort(-images, kind="stable")[: np.count_nonzero(images)]
+    return ConfusedPairs(np.stack([first, second], axis=1)[order], images[order])
+
+
+def _taken_for(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns how many images of each class (row) are classified as each (column), i64[C, C]."""
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     checks.class_labels(labels, num_classes, "N")
     checks.class_labels(predicted, num_classes, len(labels), name="predicted classes")
     counts = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(counts, (labels, predicted), 1)
-    first, second = np.triu_indices(num_classes, k=1)
-    images = counts[first, second] + counts[second, first]
-    order = np.argsort(-images, kind="stable")[: np.count_nonzero(images)]
-    return ConfusedPairs(np.stack([first, second], axis=1)[order], images[order])
+    return counts
