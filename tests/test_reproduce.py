@@ -206,8 +206,9 @@ def test_the_committed_figures_are_of_the_committed_runs():
             report = RESULTS / "runs" / name / "report.json"
             if report.is_file() and file.stem != "convergence":  # whose numbers depend on the network beside it
                 measured = claims.flat(stored.read(report)["claims"][file.stem]["numbers"][name])
-                shown = {each: value for each, value in claims.flat(numbers).items() if "the other's" not in each}
-                assert shown == pytest.approx({each: measured[each] for each in shown})
+                shown = {each: value for each, value in claims.flat(numbers).items() if isinstance(value, float | int)}
+                shown = {each: value for each, value in shown.items() if "the other's" not in each}
+                assert shown == pytest.approx({each: measured[each] for each in shown}, rel=1e-4)  # measured twice
                 compared += len(shown)
     assert compared > 100 or not RESULTS.is_dir()
 
