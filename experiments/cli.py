@@ -63,6 +63,19 @@ def main(command: Callable[[], None]) -> None:
         _fail(f"{error}; {remedy}" if remedy else str(error))
     except ValueError as error:
         _fail(str(error))
+    except (RuntimeError, AssertionError):  # the latter where JAX has a plugin for what was asked for, and no device
+        if (asked := os.environ.get("JAX_PLATFORMS")) is None or _has_device():
+            raise
+        _fail(
+            f"JAX finds no device for JAX_PLATFORMS={asked}; leave that unset, or for an NVIDIA GPU install .[cuda12]"
+        )
+
+
+def _has_device() -> bool:
+    try:
+        return bool(jax.devices())
+    except (RuntimeError, AssertionError):
+        return False
 
 
 def _unraisable(say: Callable[[Any], object], hidden: Any) -> None:

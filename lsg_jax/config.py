@@ -100,6 +100,9 @@ class OutputConfig:
     """Which one this is, from 0 (auto knows)."""
 
 
+_PARTS = {"data": DataConfig, "optimizer": OptimizerConfig, "lsg": GateConfig, "run": OutputConfig}
+
+
 @dataclass(frozen=True)
 class Config:
     """A run of Label-Sensitive Gate training."""
@@ -123,6 +126,13 @@ class Config:
     run: OutputConfig = field(default_factory=OutputConfig)
 
     def __post_init__(self) -> None:
+        for name, kind in _PARTS.items():
+            checks.instance(name, getattr(self, name), kind)
+        for name, text in (("model", self.model), ("dataset", self.data.dataset)):
+            checks.instance(f"--{name}", text, str)
+        for name, path in (("init", self.init), ("data-dir", self.data.data_dir), ("output", self.run.output)):
+            if path is not None:
+                checks.instance(f"--{name}", path, Path)
         models.constructor(self.model)
         checks.known("--gate", self.gate, schedule.GATES)
         checks.known("--scheme", self.scheme, schedule.SCHEMES)
@@ -140,8 +150,14 @@ class Config:
             checks.whole(f"--{name}", value, least)
         _require(self.run.seeds <= _MOST_SEEDS, "seeds", self.run.seeds, f"at most {_MOST_SEEDS}")
         _require(self.seed + self.run.seeds <= 2**32, "seed", self.seed, "a whole number below 2**32")
-        if self.data.train_examples is not None:
-            checks.whole("--train-examples", self.data.train_examples, 1)
+        for name, count, least in (
+            ("train-examples", self.data.train_examples, 1),
+            ("shared-filters", self.lsg.shared_filters, 0),
+        ):
+            if count is not None:
+                checks.whole(f"--{name}", count, least)
+        if self.lsg.sparsity_target is not None:
+            checks.number("--sparsity-target", self.lsg.sparsity_target)
         checks.whole("--phase", self.lsg.phase, 0, self.lsg.period - 1)
         for name, rate in (
             ("learning-rate", self.optimizer.learning_rate),
@@ -168,18 +184,20 @@ class Config:
             for name, number in (("processes", processes), ("process", process)):
                 _require(number is None, name, number, "left out unless --coordinator names a host")
         else:
+            checks.instance("--coordinator", self.run.coordinator, str)
             host, _, port = self.run.coordinator.rpartition(":")
             numbered = port.isdecimal() and 1 <= int(port) <= 65535
             _require(bool(host) and numbered, "coordinator", self.run.coordinator, "HOST:PORT or auto")
-            _require((processes or 0) >= 1, "processes", processes, "a whole number of at least 1 with a --coordinator")
-            numbers = range(processes or 0)
-            _require(process in numbers, "process", process, f"a whole number in [0, {len(numbers) - 1}]")
+            checks.whole("with a --coordinator, --processes", processes, 1)
+            checks.whole("--process", process, 0, (processes or 1) - 1)
 
     def resolve(self, num_examples: int, num_classes: int, num_filters: int) -> "Config":
         """Returns the configuration with every default that depends on the data or the model filled in.
 
         Raises ValueError on a setting that does not fit them.
         """
+        for name, count in (("examples", num_examples), ("classes", num_classes), ("filters", num_filters)):
+            checks.whole(f"the number of {name}", count, 1)
         batch_size = self.optimizer.batch_size
         _require(batch_size <= num_examples, "batch-size", batch_size, f"at most the {num_examples} training examples")
         epochs, steps = self.optimizer.epochs, num_examples // batch_size

@@ -45,7 +45,7 @@ from lsg_jax.analysis import (
     similarity,
     specificity,
 )
-from lsg_jax.config import Config, GateConfig, OptimizerConfig
+from lsg_jax.config import Config, DataConfig, GateConfig, OptimizerConfig, OutputConfig
 from lsg_jax.training import loop
 from tests.conftest import tiny_run
 from tests.small_cifar10 import prepare
@@ -89,7 +89,7 @@ TRAINING = [
     ("--sparsity-weight=-1", "--sparsity-weight must be a number of at least 0, got -1"),
     ("--sparsity-target=1", "--sparsity-target must be in [K, C K] = [64, 640], got 1"),
     ("--sparsity-target=641", "[64, 640], got 641"),
-    ("--sparsity-target=nan", "[64, 640], got nan"),
+    ("--sparsity-target=nan", "--sparsity-target must be a finite number, got nan"),
     ("--silence-weight=-1", "--silence-weight must be a number of at least 0, got -1"),
     ("--complement-weight=inf", "--complement-weight must be a number of at least 0, got inf"),
     ("--gate=none --scheme=joint", "--scheme must be alternate with --gate=none, which has no gated epochs, got joint"),
@@ -132,7 +132,7 @@ TRAINING = [
     ("--init={tmp}/cut.safetensors", "cut.safetensors"),
     ("--coordinator=nowhere", "--coordinator must be HOST:PORT or auto, got nowhere"),
     ("--coordinator=host:99999", "--coordinator must be HOST:PORT or auto, got host:99999"),
-    ("--coordinator=host:80", "--processes must be a whole number of at least 1 with a --coordinator, got None"),
+    ("--coordinator=host:80", "with a --coordinator, --processes must be a whole number of at least 1, got None"),
     ("--coordinator=auto --processes=2", "--processes must be left out unless --coordinator names a host, got 2"),
     ("--coordinator=a:1 --processes=2 --process=2", "--process must be a whole number in [0, 1], got 2"),
     ("--processes=2", "--processes must be left out unless --coordinator names a host, got 2"),
@@ -345,6 +345,35 @@ FUNCTIONS = {
     "models.create: number": (lambda: models.create(3, 10), "unknown model 3"),
     "models.create: classes": (lambda: models.create("resnet20", 10.5), "at least 2 classes, got 10.5"),
     "data.load: part": (lambda: data.load("digits", train_examples=10.5), "got 10.5"),
+    **{
+        f"Config: {part}": (lambda part=part: Config(**{part: "x"}), f"{part} must be of type {kind}, got 'x'")
+        for part, kind in (
+            ("data", "DataConfig"),
+            ("optimizer", "OptimizerConfig"),
+            ("lsg", "GateConfig"),
+            ("run", "OutputConfig"),
+        )
+    },
+    "Config: model": (lambda: Config(model=["resnet20"]), "--model must be of type str"),
+    "Config: data set": (lambda: Config(data=DataConfig(3)), "--dataset must be of type str, got 3"),
+    "Config: init": (lambda: Config(init=3), "--init must be of type Path, got 3"),
+    "Config: coordinator": (
+        lambda: Config(run=OutputConfig(coordinator=3)),
+        "--coordinator must be of type str, got 3",
+    ),
+    "Config: shared": (lambda: Config(lsg=GateConfig(shared_filters="a")), "--shared-filters must be a whole number"),
+    "Config: target": (
+        lambda: Config(lsg=GateConfig(sparsity_target="a")),
+        "--sparsity-target must be a finite number",
+    ),
+    "Config.resolve: examples": (
+        lambda: Config().resolve(None, 3, 64),
+        "the number of examples must be a whole number",
+    ),
+    "Config.resolve: classes": (
+        lambda: Config().resolve(500, "ab", 64),
+        "the number of classes must be a whole number",
+    ),
     "Config: epochs": (lambda: Config(optimizer=OptimizerConfig(epochs=1.5)), "--epochs must be a whole .* got 1.5"),
     "Config: rate": (lambda: Config(optimizer=OptimizerConfig(learning_rate="0.1")), "--learning-rate must be a posit"),
     "Config: phase": (

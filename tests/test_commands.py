@@ -217,6 +217,19 @@ def test_out_of_memory_is_said_in_one_line(capsys, monkeypatch, fail, several, s
     assert line.startswith(f"error: {said}")
 
 
+@pytest.mark.parametrize("asked", ["cuda", "nothing-like-this"])
+def test_devices_that_are_not_there_are_said_in_one_line(tmp_path, asked):
+    if asked == "cuda" and jax.default_backend() == "gpu":
+        pytest.skip("there is such a device")
+    environment = os.environ | {"JAX_PLATFORMS": asked}
+    command = [sys.executable, "-m", "experiments.digits", "--model=resnet8", "--epochs=1"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: JAX finds no device for JAX_PLATFORMS={asked}; leave that")
+    assert "Traceback" not in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
 def test_what_else_stops_jax_in_one_process_is_raised(monkeypatch):
     monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL: broken"):
