@@ -11,6 +11,7 @@ from PIL import Image
 
 from experiments import cli
 from experiments.network import Network
+from lsg_jax import plots
 from lsg_jax.analysis.filters import logit_shares, top_images
 
 IMAGES_PER_CLASS = 50
@@ -83,6 +84,7 @@ def _base64(values: np.ndarray) -> str:
 
 def _sheet(images: np.ndarray) -> dict[str, Any]:
     """Returns one picture of all images u8[N, H, W, channels], row by row, and where each lies in it."""
+    images = plots.visible(images)
     count, height, width, channels = images.shape
     columns = int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)

@@ -62,6 +62,15 @@ class _LogTicks(LogLocator):
         return super().tick_values(vmin, vmax)
 
 
+def visible(images: np.ndarray) -> np.ndarray:
+    """Returns images uint8[..., H, W, channels] as they are shown: three channels are colours, and one is grey.
+
+    Of more than three they are the first three, of two the first.
+    """
+    checks.array("images", images, np.uint8, ..., "H", "W", "channels")
+    return images[..., : 1 if images.shape[-1] < 3 else 3]
+
+
 def gate_matrices(gates: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
     """Figure 3: each titled gate f32[C, K] as a picture, classes down and filters across, on one colour scale."""
     _check_matrices(gates, class_names, "K")
@@ -142,7 +151,7 @@ def activation_maps(
         _show(axes[example, 0], image)
         axes[example, 0].set_title(name, fontsize=9)
         for axis, (network, overlays) in zip(axes[example, 1:], maps.items(), strict=True):
-            axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.imshow(visible(image).mean(axis=-1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             picture = axis.imshow(overlays[example], cmap="viridis", vmin=0, vmax=1, alpha=0.6)
             axis.set_title(_wrapped(f"{network}\n{probabilities[network][example]:.2f}", 16), fontsize=9)
     bar = figure.colorbar(picture, ax=list(grid.ravel()), fraction=0.03, aspect=40, ticks=[0, 1])
@@ -629,8 +638,8 @@ def _square_panels(count: int) -> tuple[Figure, list[Any]]:
 
 
 def _show(axis: Any, image: np.ndarray) -> None:
-    """Shows a uint8 image, in grey where it has one channel."""
-    axis.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+    """Shows a uint8 image of any number of channels."""
+    axis.imshow(visible(image), cmap="gray", vmin=0, vmax=255)  # which of one channel is grey
 
 
 def _wrapped(text: str, width: int) -> str:

@@ -1317,6 +1317,10 @@ FUNCTIONS = {
         lambda: plots.compared_curves({"net": 3}),
         "a history must be of type Sequence, got 3",
     ),
+    "plots.visible: floats": (
+        lambda: plots.visible(IMAGES / 255),
+        r"images must be an array uint8\[..., H, W, channels\], got float64\[6, 8, 8, 3\]",
+    ),
     "plots.activation_maps: images": (
         lambda: plots.activation_maps(IMAGES / 255, {"net": MAPS}, {"net": BIAS}, NAMES * 2),
         r"images must be an array uint8\[N, H, W, channels\], got float64\[6, 8, 8, 3\]",

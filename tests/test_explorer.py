@@ -319,27 +319,41 @@ def test_a_page_has_its_figures_pixel_by_pixel(networks):
         np.testing.assert_array_equal(*(Image.open(each).convert("RGBA") for each in (content, expected)))
 
 
-def test_a_page_of_wide_networks_holds_a_few_hundred_images(networks):
-    tiny, rng = networks[0], np.random.default_rng(0)
+def wide(tiny, images, map_size=8):
+    """A network of 256 filters and the tiny one's classes."""
+    rng = np.random.default_rng(len(images))
     run = SimpleNamespace(
-        feature_maps=lambda images: np.ones((len(images), 8, 8, 256)),
+        feature_maps=lambda images: np.ones((len(images), map_size, map_size, 256), np.float32),
         config=tiny.run.config,
         class_names=tiny.run.class_names,
     )
-    wide = SimpleNamespace(
+    return SimpleNamespace(
         name="wide",
         run=run,
-        images=tiny.images,
-        labels=tiny.labels,
-        features=rng.random((len(tiny.labels), 256)),
+        images=images,
+        labels=np.arange(len(images)) % 10,
+        features=rng.random((len(images), 256)),
         linear=(rng.normal(size=(256, 10)), rng.normal(size=10)),
         correlation=np.eye(256),
         gate=np.ones((10, 256)),
     )
-    content = explorer.content_of([wide, wide])
+
+
+def test_a_page_of_wide_networks_holds_a_few_hundred_images(networks):
+    content = explorer.content_of([wide(networks[0], networks[0].images)] * 2)
     assert len(content["labels"]) == 250
     assert np.shape(content["networks"][0]["top"]) == (256, 4)
     assert len(json.dumps(content["networks"])) < 1.5e6
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "L"), (3, "RGB"), (4, "RGB"), (5, "RGB")])
+def test_images_of_any_number_of_channels_are_explored(networks, channels, mode):
+    images = np.full((20, 8, 8, channels), 100, np.uint8)
+    images[..., 1:3], images[..., 3:] = 200, 0
+    sheet = explorer.content_of([wide(networks[0], images)])["sheet"]
+    picture = Image.open(io.BytesIO(base64.b64decode(sheet["picture"].removeprefix("data:image/jpeg;base64,"))))
+    assert picture.mode == mode
+    np.testing.assert_allclose(picture.getpixel((0, 0)), (100, 200, 200) if mode == "RGB" else 100, atol=2)
 
 
 @needs_browser

@@ -382,3 +382,20 @@ def test_names_are_text_and_not_mathematics(tmp_path):
     for figure in figures:
         figure.savefig(tmp_path / "figure.png")
         assert not any(text.get_parse_math() for text in figure.findobj(Text))
+
+
+@pytest.mark.parametrize(("channels", "seen"), [(1, [0]), (2, [0]), (3, [0, 1, 2]), (4, [0, 1, 2]), (5, [0, 1, 2])])
+def test_images_of_any_number_of_channels_are_shown(channels, seen):
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, channels), np.uint8)
+    maps, sure = {"net": np.zeros((2, 4, 4))}, {"net": np.ones(2)}
+    mapped = plots.activation_maps(images, maps, sure, ["cat", "dog"])
+    for figure in (
+        mapped,
+        plots.filter_images(images[None], ["filter 0"], [["cat", "dog"]]),
+        plots.attack_examples(images, images, ["cat", "dog"], ["dog", "cat"]),
+    ):
+        shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+        expected = images[0][..., seen]
+        np.testing.assert_array_equal(shown[0], expected.squeeze(-1) if len(seen) == 1 else expected)
+        figure.canvas.draw()
+    np.testing.assert_array_equal(mapped.axes[1].images[0].get_array(), images[0][..., seen].mean(axis=-1))
