@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ NEAREST = 5
 _TOP = 6
 # Per network, so that two wide ones stay small enough to be one page: 250 images, and 4 of each of 256 filters.
 _MOST_PICTURES, _MOST_FEATURES = 1024, 65_536
+_SIDE, _MAP = 80, 16  # at most, of an image as the page shows it, and of its activation map
+_MOST_PIXELS = 2 * _MOST_PICTURES * 32**2  # of two wide networks on CIFAR-10
 
 
 def section(networks: list[Network]) -> str:
@@ -59,6 +62,7 @@ def _network(network: Network, explored: np.ndarray, top: np.ndarray, places: np
     unique, inverse = np.unique(top, return_inverse=True)
     maps = network.run.feature_maps(network.images[unique])
     of_filter = np.stack([maps[images, :, :, k] for k, images in enumerate(inverse.reshape(top.shape))])
+    of_filter = _shrunk(of_filter, _MAP)
     peaks = of_filter.max(axis=(1, 2, 3), keepdims=True)
     scaled = np.round(255 * of_filter / np.where(peaks > 0, peaks, 1)).astype(np.uint8)
     return {
@@ -82,9 +86,20 @@ def _base64(values: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
 
 
+def _shrunk(planes: np.ndarray, most: int) -> np.ndarray:
+    """Returns planes [..., H, W] with at most so many pixels a side."""
+    height, width = (min(side, most) for side in planes.shape[-2:])
+    if (height, width) == planes.shape[-2:]:
+        return planes
+    flat = planes.reshape(-1, *planes.shape[-2:])
+    small = [np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BOX)) for plane in flat]
+    return np.stack(small).reshape(*planes.shape[:-2], height, width)
+
+
 def _sheet(images: np.ndarray) -> dict[str, Any]:
     """Returns one picture of all images u8[N, H, W, channels], row by row, and where each lies in it."""
-    images = plots.visible(images)
+    side = min(_SIDE, math.isqrt(_MOST_PIXELS // len(images)))
+    images = np.moveaxis(_shrunk(np.moveaxis(plots.visible(images), -1, 1), side), 1, -1)
     count, height, width, channels = images.shape
     columns = int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
