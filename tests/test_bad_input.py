@@ -1265,6 +1265,14 @@ FUNCTIONS = {
         lambda: comparison.paired_interval(None, np.ones(3, bool)),
         r"ours must be an array bool\[N\], got array\(None, dtype=object\)",
     ),
+    "comparison.compare: no measures": (
+        lambda: comparison.compare({0: None}, {0: None}),
+        "seed 0 of the arm must be of type Mapping, got None",
+    ),
+    "comparison.compare: the control's measures": (
+        lambda: comparison.compare({0: {"x": 1.0}}, {0: [1.0]}),
+        r"seed 0 of the control must be of type Mapping, got \[1\.0\]",
+    ),
     "comparison.linearized_ratio: shapes": (
         lambda: comparison.linearized_ratio(np.ones(3), np.ones(2)),
         r"the denominator must be an array floating\[3\], got float64\[2\]",

@@ -113,10 +113,12 @@ def compare(arm: Mapping[int, Mapping[str, float]], control: Mapping[int, Mappin
     """Returns each measure of an arm of training against its control; both hold the measures by name, by seed.
 
     The control may have more seeds than the arm; those are left out of the difference.
-    Raises ValueError where it lacks a seed or a measure of the arm's, or a number is not finite.
+    Raises ValueError where it lacks a seed or a measure of the arm's, one is no mapping, or a number is not finite.
     """
     for kind, runs in (("arm", arm), ("control", control)):
         checks.instance(f"the {kind}", runs, Mapping)
+        for seed, measures in runs.items():
+            checks.instance(f"seed {seed} of the {kind}", measures, Mapping)
     if missing := sorted(set(arm) - set(control)):
         raise ValueError(f"the control has no seed {missing[0]}, which the arm has")
     names = next(iter(arm.values()), {})
