@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
@@ -231,14 +232,28 @@ def with_attacks(images: int, budget: attacks.Budget) -> tuple[Measure, ...]:
     return (*MEASURES, partial(attacks.measure, count=images, budget=budget)) if images else MEASURES
 
 
+def _check(networks: list[Network]) -> None:
+    checks.instance("the networks", networks, list)
+    checks.whole("the number of networks", len(networks), 1, 2)
+    for network in networks:
+        checks.instance("a network", network, Network)
+    first, last = networks[0], networks[-1]
+    if len(networks) == 2 and first.name == last.name:
+        raise ValueError(f"the networks must have different names, got {first.name} twice")
+    if first.run.class_names != last.run.class_names:
+        raise ValueError(f"{first.name} and {last.name} must have the same class names in the same order")
+    if not all(map(np.array_equal, first.dataset.test, last.dataset.test)):
+        raise ValueError(f"{first.name} and {last.name} must have the same test images and labels")
+
+
 def write(networks: list[Network], folder: Path, measures: Sequence[Measure] = MEASURES) -> None:
     """Writes report.html and report.json of one network, or of one beside another on the same images.
 
-    Raises OSError where the folder cannot be written, and ValueError where both networks have one name.
+    Raises OSError where the folder cannot be written, and ValueError where there are more networks, or two of one name,
+    of different classes or on different test images.
     """
+    _check(networks)
     cli.check_writable(folder)
-    if len({network.name for network in networks}) < len(networks):
-        raise ValueError(f"the networks must have different names, got {networks[0].name} twice")
     found = []
     for measure in measures:
         began = time.perf_counter()

@@ -30,6 +30,8 @@ import numpy as np
 import pytest
 
 import lsg_jax
+from experiments import report
+from experiments.network import Network
 from lsg_jax import data, gates, losses, metrics, models, plots, schedule
 from lsg_jax.analysis import (
     attacks,
@@ -286,6 +288,7 @@ INTERVAL = comparison.Interval(0.0, -1.0, 1.0)
 DATASET = data.Dataset(*[data.Split(IMAGES, LABELS)] * 2, NAMES, (0.5,) * 3, (0.25,) * 3, padding=1, flip=True)
 CONFIG = Config(model="resnet8", optimizer=OptimizerConfig(batch_size=2)).resolve(6, 3, 64)
 RUN = lsg_jax.Run(CONFIG, {}, {}, GATE, NAMES, (8, 8, 3), [], DATASET.mean, DATASET.std)
+NETWORK = Network("net", RUN, lambda: DATASET)
 
 
 def changed(arguments, place, value):
@@ -312,6 +315,10 @@ def fit(**changes):
 
 def attack(**options):
     return attacks.one_pixel(uniform, IMAGES, LABELS, KEY, **options)
+
+
+def reported(**changes):
+    return report.write([NETWORK, dataclasses.replace(NETWORK, **{"name": "other"} | changes)], Path("report"))
 
 
 def masked(place, value):
@@ -1426,6 +1433,36 @@ FUNCTIONS = {
     "plots.verdicts: verdict": (
         lambda: plots.verdicts({"net": {"claim": "perhaps"}}),
         "a verdict must be one of yes, yes, the control too, no, cannot tell, no images to tell by, got 'perhaps'",
+    ),
+    "report.write: one network": (
+        lambda: report.write(NETWORK, Path("report")),
+        r"the networks must be of type list, got Network\(name='net'\)",
+    ),
+    "report.write: none": (
+        lambda: report.write([], Path("report")),
+        r"the number of networks must be a whole number in \[1, 2\], got 0",
+    ),
+    "report.write: three": (lambda: report.write([NETWORK] * 3, Path("report")), r"in \[1, 2\], got 3"),
+    "report.write: run": (
+        lambda: report.write([RUN], Path("report")),
+        "a network must be of type Network, got Run",
+    ),
+    "report.write: name": (lambda: reported(name="net"), "the networks must have different names, got net twice"),
+    "report.write: classes": (
+        lambda: reported(run=dataclasses.replace(RUN, class_names=NAMES[::-1])),
+        "net and other must have the same class names in the same order",
+    ),
+    "report.write: images": (
+        lambda: reported(load=lambda: DATASET._replace(test=data.Split(IMAGES + 1, LABELS))),
+        "net and other must have the same test images and labels",
+    ),
+    "report.write: labels": (
+        lambda: reported(load=lambda: DATASET._replace(test=data.Split(IMAGES, LABELS[::-1]))),
+        "net and other must have the same test images and labels",
+    ),
+    "report.write: fewer images": (
+        lambda: reported(load=lambda: DATASET._replace(test=data.Split(IMAGES[:3], LABELS[:3]))),
+        "net and other must have the same test images and labels",
     ),
     "plots.ownership_bars: nothing": (
         lambda: plots.ownership_bars(None, NAMES),
