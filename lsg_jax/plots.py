@@ -3,14 +3,20 @@
 Titles are texts, as are names of classes; where a figure shows several things by title there is at least one.
 """
 
+import logging
+import re
+import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import chain, cycle
 from numbers import Real
 from textwrap import wrap
 from typing import Any
 
 import numpy as np
+from matplotlib import get_cachedir, rcParams
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator
@@ -34,6 +40,11 @@ _VERDICTS = {  # marker, size, colours of face and edge
     "cannot tell": ("o", 14, "none", "0.55"),
     "no images to tell by": ("s", 22, "0.55", "0.55"),
 }
+_FALLBACKS = (
+    *("Noto Sans CJK JP", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "Arial Unicode MS"),
+    *("Hiragino Sans GB", "Microsoft YaHei", "Noto Emoji", "Segoe UI Emoji"),
+)
+_MISSING = r"Glyph \d+ |Matplotlib currently does not support"
 _HISTORY = {
     "test_accuracy": "test accuracy",
     "test_cross_entropy": "test cross entropy (nats, log scale)",
@@ -42,12 +53,33 @@ _HISTORY = {
 
 
 class _Figure(Figure):
-    """One whose texts are what they say, as a class may be named "$x$", which Matplotlib would set as mathematics."""
+    """One whose texts are what they say, as a class may be named "$x$", which Matplotlib would set as mathematics.
+
+    Letters that the font lacks are taken from others that are installed, or else said once to be missing.
+    """
 
     def draw(self, renderer: Any) -> None:
+        families = [*rcParams["font.family"], *(name for name in fontManager.get_font_names() if name in _FALLBACKS)]
         for text in self.findobj(Text):
             text.set_parse_math(False)
-        super().draw(renderer)
+            text.set_fontfamily(families)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.filterwarnings("always", _MISSING)
+            super().draw(renderer)
+        for each in caught:
+            if re.match(_MISSING, str(each.message)):
+                _say_missing()
+            else:
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+
+
+@cache
+def _say_missing() -> None:
+    logging.getLogger(__name__).warning(
+        "no installed font has some letters of the pictures, which show boxes instead; install Noto Sans CJK or Noto "
+        "Emoji, and remove %s, where Matplotlib keeps its list of fonts",
+        get_cachedir(),
+    )
 
 
 class _LogTicks(LogLocator):

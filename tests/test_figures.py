@@ -1,10 +1,12 @@
 """What the analyses' figures show: the values given, in their places, under their names."""
 
+import warnings
 from itertools import combinations
 
 import numpy as np
 import pytest
 from matplotlib.colors import same_color, to_hex
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from lsg_jax import plots
@@ -399,3 +401,19 @@ def test_images_of_any_number_of_channels_are_shown(channels, seen):
         np.testing.assert_array_equal(shown[0], expected.squeeze(-1) if len(seen) == 1 else expected)
         figure.canvas.draw()
     np.testing.assert_array_equal(mapped.axes[1].images[0].get_array(), images[0][..., seen].mean(axis=-1))
+
+
+@pytest.mark.parametrize(("fallbacks", "said"), [((), 1), (("STIXGeneral",), 0)])
+def test_letters_that_the_font_lacks_are_anothers_or_are_said_once_to_be_missing(fallbacks, said, monkeypatch, caplog):
+    monkeypatch.setattr(plots, "_FALLBACKS", fallbacks)
+    plots._say_missing.cache_clear()
+    for _ in range(2):
+        plots.gate_matrices({"net": np.eye(3)}, ["\u1d81", "\u1d84", "\u1d8a"]).draw_without_rendering()
+    assert [record.name for record in caplog.records] == ["lsg_jax.plots"] * said
+
+
+def test_other_warnings_of_a_picture_are_passed_on(monkeypatch):
+    monkeypatch.setattr(Figure, "draw", lambda *_: warnings.warn("another", stacklevel=1))
+    figure = plots.gate_matrices({"net": np.eye(3)}, NAMES)
+    with pytest.warns(UserWarning, match="another"):
+        figure.draw_without_rendering()
