@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -39,28 +40,43 @@ from lsg_jax.metrics import filter_correlation
 
 
 class Page(html.parser.HTMLParser):
-    """Collects what a page would fetch or offers to download, and its tags."""
+    """Collects what a page would fetch or offers to download, its tags, the names of their attributes and its text."""
 
     def __init__(self):
         super().__init__()
-        self.links, self.tags, self.downloads = [], [], {}
+        self.links, self.tags, self.attributes, self.downloads, self.text = [], [], set(), {}, ""
+
+    def handle_data(self, data):
+        self.text += data
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        self.attributes.update(name for name, _ in attributes)
         self.links += [value for name, value in attributes if name in ("src", "href")]
         if file := dict(attributes).get("download"):
             encoded = dict(attributes)["href"].removeprefix("data:application/json;base64,")
             self.downloads[file] = json.loads(base64.b64decode(encoded))
 
 
-def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, tmp_path, capsys):
-    hostile = dataclasses.replace(load_run(runs / "learned"), class_names=("<script>alert(1)</script>", *"123456789"))
-    other = dataclasses.replace(load_run(runs / "none"), class_names=hostile.class_names)
-    save_run(hostile, tmp_path / "hostile")
-    save_run(other, tmp_path / "other")
-    report.report(report.Options(tmp_path / "hostile", tmp_path / "other", attack_images=4))
+def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, monkeypatch, tmp_path, capsys):
+    folder, dataset, init = (f"'\"><{tag} hostile=1>x" for tag in ("b", "i", "u"))
+    monkeypatch.setitem(data.DATASETS, dataset, data.DATASETS["digits"])
+
+    def save(name, saved):
+        run = load_run(runs / name)
+        used = dataclasses.replace(run.config.data, dataset=dataset)
+        config = dataclasses.replace(run.config, data=used, init=Path(init))
+        run = dataclasses.replace(run, config=config, class_names=("<script>alert(1)</script>", *"123456789"))
+        save_run(run, tmp_path / saved)
+        return run
+
+    hostile, _ = save("learned", folder), save("none", "other")
+    report.report(report.Options(tmp_path / folder, tmp_path / "other", attack_images=4))
     page = Page()
-    page.feed((tmp_path / "hostile" / "report.html").read_text())
+    page.feed((tmp_path / folder / "report.html").read_text())
+    assert not {"b", "i", "u"} & set(page.tags)
+    assert "hostile" not in page.attributes
+    assert all(each in page.text for each in (folder, dataset, init))
     assert page.tags.count("script") == 2  # the explorer's data and its program
     assert all(link.startswith(("data:", "#")) for link in page.links)
     sections = len(report.MEASURES) + 3  # and glance, explorer, attacks
@@ -72,17 +88,15 @@ def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, tmp_pa
     np.testing.assert_allclose(np.sum(shown, axis=1), 1, atol=1e-4)
     order = class_order(np.asarray(run.gate)).filters
     products = filter_correlation(run.last_kernel)[np.ix_(order, order)]
-    assert page.downloads["correlation.json"]["hostile"]["filters"] == order.tolist()
-    np.testing.assert_allclose(page.downloads["correlation.json"]["hostile"]["correlation"], products, atol=1e-5)
+    assert page.downloads["correlation.json"][folder]["filters"] == order.tolist()
+    np.testing.assert_allclose(page.downloads["correlation.json"][folder]["correlation"], products, atol=1e-5)
     np.testing.assert_allclose(next(iter(page.downloads["gates.json"].values())), run.gate, atol=1e-5)
-    measured = json.loads((tmp_path / "hostile" / "report.json").read_text())
-    assert measured["networks"] == ["hostile", "other"]
+    measured = json.loads((tmp_path / folder / "report.json").read_text())
+    assert measured["networks"] == [folder, "other"]
     assert measured["trained"]["other"] == {"model": "tiny", "gate": "none"}
-    accuracy = measured["claims"]["table1"]["numbers"]["hostile"]["accuracy"]
-    assert accuracy == pytest.approx(hostile.history[-1]["test_accuracy"])
-    assert measured["claims"]["table1"]["numbers"]["hostile"]["cross entropy"] == pytest.approx(
-        hostile.history[-1]["test_cross_entropy"], rel=1e-4
-    )
+    numbers = measured["claims"]["table1"]["numbers"][folder]
+    assert numbers["accuracy"] == pytest.approx(hostile.history[-1]["test_accuracy"])
+    assert numbers["cross entropy"] == pytest.approx(hostile.history[-1]["test_cross_entropy"], rel=1e-4)
     assert "Table 1" in capsys.readouterr().out
 
 
