@@ -1558,6 +1558,7 @@ def snapshot(folder):
 @pytest.mark.parametrize(("command", "arguments", "said"), COMMANDS)
 def test_a_command_says_in_one_line_what_is_wrong(command, arguments, said, folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(urllib.request, "urlopen", offline)
     page = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("commands", "cpu", "metrics"))
     Path("README.md").write_text(page)
@@ -1575,6 +1576,18 @@ def test_a_command_says_in_one_line_what_is_wrong(command, arguments, said, fold
     assert snapshot(folder) == before
     assert list(tmp_path.iterdir()) == [tmp_path / "README.md"]
     assert Path("README.md").read_text() == page
+
+
+def test_every_command_is_in_the_table():
+    root = Path(__file__).parents[1]
+    modules = {
+        f"{file.parent.name}.{file.stem}"
+        for name in ("experiments", "benchmarks")
+        for file in (root / name).glob("*.py")
+        if '__name__ == "__main__"' in file.read_text()
+    }
+    workers = {"benchmarks.jax_worker", "benchmarks.torch_worker"}  # which benchmarks start, and no user
+    assert {command for command, *_ in COMMANDS} == modules - workers | {"tests.faults"}
 
 
 @pytest.mark.parametrize(
@@ -1612,6 +1625,7 @@ def test_a_command_names_a_folder_that_it_has_no_permission_for(runs, arguments,
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_names_what_it_refuses(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     function, said = FUNCTIONS[name]
     with pytest.raises(ValueError, match=said):
         function()
