@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy.special import logsumexp, softmax
 
 from experiments import (
@@ -32,6 +33,7 @@ from experiments import (
     table1,
     verdicts,
 )
+from experiments.claims import Claim, Picture
 from experiments.network import open_networks
 from lsg_jax import cache, data, load_run, save_run
 from lsg_jax.analysis.comparison import paired_interval
@@ -98,6 +100,15 @@ def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, monkey
     assert numbers["accuracy"] == pytest.approx(hostile.history[-1]["test_accuracy"])
     assert numbers["cross entropy"] == pytest.approx(hostile.history[-1]["test_cross_entropy"], rel=1e-4)
     assert "Table 1" in capsys.readouterr().out
+
+
+def test_no_string_of_a_claim_becomes_markup(runs):
+    hostile, page = "'\"><b hostile=1>x", Page()
+    claim = Claim("claim", hostile, hostile, {hostile: {hostile: hostile}}, {hostile: Picture(Figure, hostile, {})})
+    page.feed(report.page(open_networks(runs / "none", None, None), [claim]))
+    assert "b" not in page.tags
+    assert "hostile" not in page.attributes
+    assert f"{hostile}.json" in page.downloads
 
 
 def test_the_page_begins_with_the_verdict_of_every_claim(runs):
