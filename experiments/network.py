@@ -91,10 +91,10 @@ class Network:
         """Of the last convolution's filters, f64[K, K]."""
         return metrics.filter_correlation(np.asarray(self.run.last_kernel))
 
-    def phi_after(self, trained: "Network") -> Phi:
-        """Phi after as many updates of G alone as a network was trained by, or with a learned gate would have been.
+    def phi_after(self, trained: "Network", share: float = 1.0) -> Phi:
+        """Phi after a share of as many updates of G alone as a network's training had, or had had with a learned gate.
 
-        Its training's settings are those of Algorithm 1.
+        The settings are those of that training, as in Algorithm 1.
         """
         training, (classes, filters) = trained.run.config, self.run.gate.shape
         lsg = training.lsg if training.gate == "learned" else replace(training.lsg, sparsity_weight=None)
@@ -110,7 +110,7 @@ class Network:
             training_target=config.lsg.sparsity_target,
             learning_rate=config.lsg.gate_learning_rate * config.lsg.gate_loss_weight,
             batch_size=config.optimizer.batch_size,
-            steps=max(1, config.gated_epochs() * (examples // config.optimizer.batch_size)),
+            steps=max(1, round(share * config.gated_epochs() * (examples // config.optimizer.batch_size))),
         )
 
     @cached_property

@@ -223,7 +223,10 @@ PLANS = {
                     ("none", ("--gate=none",)),
                     ("learned", ("--gate=learned",)),
                     ("gentle", ("--gate=learned", _GENTLE)),
+                    ("joint", _JOINT),
                     ("fixed", ("--gate=fixed",)),
+                    ("fixed-joint", ("--gate=fixed", "--scheme=joint")),
+                    ("joint-costs", (*_JOINT, _GENTLE, *_COSTS)),
                 )
             ),
             cost=cost,

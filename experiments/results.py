@@ -3,6 +3,7 @@
 Beside it verdicts.png and verdicts-seeds.png show which claims hold.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -46,7 +47,10 @@ its `report.html`, where it has one, has the pictures (download it and open it i
 - **The paper's figures** are those of ResNet20 on CIFAR-10, and of AlexNet for its C_IC; beside them stand those of
   [its authors' later one](https://arxiv.org/abs/2007.08194) (ECCV 2020) and of [a
   re-implementation](https://github.com/NeverGiveU/NNInterpretation) of that."""
-_ONE_SEED = "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too."
+_ONE_SEED = (
+    "One seed each: where there is no interval, a difference in the last decimals is a yes or a no too. Of arms that "
+    "have several seeds, the section after this one tells more."
+)
 _ONE_SEED_PICTURE, _SEEDS_PICTURE = "verdicts.png", "verdicts-seeds.png"
 _HEADLINE = (
     {
@@ -113,8 +117,7 @@ def page(results: Results) -> str:
     """Returns the page of the results."""
     folder, judged, several = results.folder, results.one_seed, results.several_seeds
     findings = _findings(folder, results.comparisons, results.counts)
-    lines = [
-        _HEAD,
+    sections = [
         *_overview("At a glance", _ONE_SEED, judged, _ONE_SEED_PICTURE),
         *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several, _SEEDS_PICTURE),
         *_findings_section(findings),
@@ -127,13 +130,24 @@ def page(results: Results) -> str:
         *_sections(folder, results.counts, _ownership_section),
     ]
     if (content := stored.claim(folder, "convergence")) is not None:
-        lines += [
+        sections += [
             f"\n## {content['title']}\n",
             f"{content['caption']}\n",
             "![Curves of training](figures/convergence.png)\n",
             tables.numbers_table(content["numbers"]),
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([_HEAD, *_contents(sections), *sections]) + "\n"
+
+
+def _contents(sections: Iterable[str]) -> Iterator[str]:
+    """Yields the lines that lead to the sections, by the anchors that code hosts give them."""
+    yield "\n<details><summary>Contents</summary>\n"
+    for line in sections:
+        if line.startswith("\n## "):
+            title = line.strip("#\n ")
+            anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+            yield f"- [{title}](#{anchor})"
+    yield "\n</details>"
 
 
 def glance(results: Results) -> dict[str, Figure]:

@@ -270,7 +270,14 @@ def rows(report: dict[str, Any]) -> list[Row]:
             )
         ),
     ]
-    return [row for row in every if row.place[0] in report["claims"] and row.place[-1] in found(row, report)[0]]
+    return [row for row in every if _is_measured(row, report)]
+
+
+def _is_measured(row: Row, report: dict[str, Any]) -> bool:
+    try:
+        return row.place[-1] in found(row, report)[0]
+    except KeyError:
+        return False
 
 
 def has_control(report: dict[str, Any]) -> bool:

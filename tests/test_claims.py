@@ -321,6 +321,10 @@ def test_the_budget_of_phi_is_that_of_the_runs_own_training(runs, monkeypatch):
     few.phi_after(learned)
     learned.phi_after(few)
     assert [options["steps"] for options in asked] == [5, 3]  # those of the images that it was trained on
+    asked.clear()
+    for share in (0.05, 0.2, 0.6):
+        learned.phi_after(learned, share)
+    assert [options["steps"] for options in asked] == [1, 1, 3]
 
 
 def test_each_network_has_the_images_that_it_was_trained_on(runs, tmp_path):
