@@ -77,7 +77,7 @@ class Checkpoints:
         """Returns the test accuracy of a checkpoint, None where it was not measured, or cannot be read."""
         if step not in self._accuracies:
             try:
-                run = json.loads((self._folder(step) / "run" / "metadata").read_text())
+                run = json.loads((self._folder(step) / "run" / "metadata").read_text("utf-8"))
                 if "test_accuracy" not in run:  # an earlier version's; seconds are those of an unfinished epoch
                     run["test_accuracy"] = None if run.get("seconds") else run["history"][-1]["test_accuracy"]
                 self._accuracies[step] = run["test_accuracy"]
@@ -110,9 +110,9 @@ class Checkpoints:
         if jax.process_index() == 0:
             folder = self._folder(step)
             for mark in folder.rglob("commit_success.txt"):
-                mark.write_text("")  # its being there counts; it says where the folder was written
+                mark.write_text("", "utf-8")  # its being there counts; it says where the folder was written
             content = json.dumps(_digests(folder), indent=1) + "\n"
-            files.publish(folder / _DIGESTS, lambda file: file.write_text(content))
+            files.publish(folder / _DIGESTS, lambda file: file.write_text(content, "utf-8"))
 
     def _folder(self, step: int) -> Path:
         return Path(self._manager.directory, str(step))
@@ -188,7 +188,7 @@ class Checkpoints:
                 return
             raise Incomplete(f"checkpoint {folder} is incomplete ({_DIGESTS} is missing)")
         try:
-            saved = dict(json.loads((folder / _DIGESTS).read_text()))
+            saved = dict(json.loads((folder / _DIGESTS).read_text("utf-8")))
         except (ValueError, TypeError) as error:
             raise self._damaged(step, f"{_DIGESTS} is not as it was saved") from error
         if unnamed := sorted(set(items) - {name.partition("/")[0] for name in saved}):
@@ -200,7 +200,7 @@ class Checkpoints:
     def _format(self, step: int) -> int:
         """Returns the format that a checkpoint without digests has, this version's where that cannot be read."""
         try:
-            return int(json.loads((self._folder(step) / "run" / "metadata").read_text()).get("format", 1))
+            return int(json.loads((self._folder(step) / "run" / "metadata").read_text("utf-8")).get("format", 1))
         except (OSError, ValueError, AttributeError, TypeError):
             return _FORMAT
 

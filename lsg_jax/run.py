@@ -186,8 +186,8 @@ def save_run(run: Run, path: str | Path) -> None:
         # The accuracy tells the best of several checkpoints; the history's may be of others than these variables.
         with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
             checkpoints.save(len(run.history), variables, None, described, None)
-        (folder / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in run.history))
+        (folder / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n", "utf-8")
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in run.history), "utf-8")
         folder.rename(path)
 
 

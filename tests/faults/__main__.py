@@ -71,7 +71,7 @@ def attempt(fault: Fault, seed: int) -> tuple[str, str]:
 
 def read() -> dict[str, dict[str, Any]]:
     """Returns what was found of each fault so far."""
-    return json.loads(RESULTS.read_text())["faults"] if RESULTS.is_file() else {}
+    return json.loads(RESULTS.read_text("utf-8"))["faults"] if RESULTS.is_file() else {}
 
 
 def write(name: str, found: dict[str, Any]) -> None:
@@ -82,9 +82,9 @@ def write(name: str, found: dict[str, Any]) -> None:
         "environment": environment(),
         "faults": {each: every[each] for each in FAULTS if each in every},
     }
-    files.publish(RESULTS, lambda file: file.write_text(json.dumps(content, indent=1) + "\n"))
-    page = markdown.insert(PAGE.read_text(), "reliability", table(content["faults"]))
-    files.publish(PAGE, lambda file: file.write_text(page))
+    files.publish(RESULTS, lambda file: file.write_text(json.dumps(content, indent=1) + "\n", "utf-8"))
+    page = markdown.insert(PAGE.read_text("utf-8"), "reliability", table(content["faults"]))
+    files.publish(PAGE, lambda file: file.write_text(page, "utf-8"))
 
 
 def table(faults: dict[str, dict[str, Any]]) -> str:
