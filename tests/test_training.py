@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import errno
 import functools
 import io
 import json
@@ -386,6 +387,17 @@ def test_a_run_that_is_being_trained_is_refused(tmp_path):
         holder.kill()
         holder.join()
     assert len(loop.fit(config, dataset, tmp_path / "run")) == 4
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number):
+    def flock(file, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    said = rf"run cannot be locked \({os.strerror(number)}\); choose an --output on another file system"
+    with pytest.raises(ValueError, match=said):
+        loop.fit(*tiny_run(), tmp_path / "run")
 
 
 def hold(folder):

@@ -207,6 +207,10 @@ def _exclusive(folder: Path) -> Iterator[None]:
             raise ValueError(
                 f"{folder} is being trained by process {file.read().strip()}; wait for it or choose another --output"
             ) from error
+        except OSError as error:
+            raise ValueError(
+                f"{folder} cannot be locked ({error.strerror}); choose an --output on another file system"
+            ) from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
