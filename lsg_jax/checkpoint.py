@@ -134,6 +134,14 @@ class Checkpoints:
         """Looks again which checkpoints there are."""
         self._manager.reload()
 
+    def has_digests(self, step: int) -> bool:
+        """Tells whether a checkpoint can be compared with what was saved."""
+        return (self._folder(step) / _DIGESTS).is_file()
+
+    def is_complete(self, step: int) -> bool:
+        """Tells whether a checkpoint has its digests, which are saved last, or is of a version that had none."""
+        return self.has_digests(step) or self._format(step) < _FORMAT
+
     def describe(self, step: int) -> dict[str, Any]:
         """Returns the ``run`` item of a checkpoint.
 
@@ -183,10 +191,10 @@ class Checkpoints:
         Files that others put beside them do not count, but each of the ``items`` must be among what was saved.
         """
         folder = self._folder(step)
-        if not (folder / _DIGESTS).is_file():
-            if self._format(step) < _FORMAT:
-                return
+        if not self.is_complete(step):
             raise Incomplete(f"checkpoint {folder} is incomplete ({_DIGESTS} is missing)")
+        if not self.has_digests(step):
+            return
         try:
             saved = dict(json.loads((folder / _DIGESTS).read_text("utf-8")))
         except (ValueError, TypeError) as error:
