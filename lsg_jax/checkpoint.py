@@ -20,6 +20,7 @@ from lsg_jax import files
 
 # Of what a checkpoint means: 1 had other strided convolutions (XLA's 'SAME') and did not say so; 2 may lack digests.
 _FORMAT, _READABLE = 3, (2, 3)
+_LAST_OF_FORMAT_1 = "0884873"  # the commit of this repository before its convolutions became these
 _DIGESTS = "digests.json"
 
 
@@ -142,6 +143,10 @@ class Checkpoints:
         """Tells whether a checkpoint has its digests, which are saved last, or is of a version that had none."""
         return self.has_digests(step) or self._format(step) < _FORMAT
 
+    def has_training(self, step: int) -> bool:
+        """Tells whether a checkpoint can be trained on."""
+        return (self._folder(step) / "training").is_dir()
+
     def describe(self, step: int) -> dict[str, Any]:
         """Returns the ``run`` item of a checkpoint.
 
@@ -152,10 +157,10 @@ class Checkpoints:
             raise self._damaged(step, "its run item is no dictionary")
         if (found := run.get("format", 1)) not in _READABLE:
             readable = " and ".join(map(str, _READABLE))
-            written = run.get("written by", "0.1.0, as it was when this was written")
+            reader = f"lsg-jax {run['written by']}" if "written by" in run else f"commit {_LAST_OF_FORMAT_1} of lsg-jax"
             raise ValueError(
                 f"checkpoint {self._folder(step)} is of format {found}, and this version reads formats {readable}; "
-                f"train it again, or use lsg-jax {written}"
+                f"train it again, or use {reader}"
             )
         if strange := _strange(run):
             raise self._damaged(step, f"its run item has no {strange}, or a strange one")

@@ -60,18 +60,28 @@ class RunFolder:
         """The steps of the checkpoints, the newest first."""
         return self._checkpoints.steps
 
+    def verifies(self, step: int) -> bool:
+        """Tells whether ``restore`` compares the checkpoint of ``step`` with what was saved."""
+        return self._checkpoints.has_digests(step)
+
     def restore(self, step: int, **templates: Any) -> dict[str, Any]:
         """Returns the items of the checkpoint of ``step``, shaped like ``templates``, and takes on its history.
 
         It writes nothing; ``go_back`` to the same step does.
 
-        Raises Damaged where they are not what was saved, and ValueError where they are of other data.
+        Raises Damaged where they are not what was saved, and ValueError where they are of other data, or were saved to
+        be opened only.
         """
         saved = self._checkpoints.describe(step)
         ours = describe_data(self._dataset)
         if different := [name for name, theirs in saved["data"].items() if ours.get(name) != theirs]:
             raise ValueError(
                 f"{self.path} was trained on other data ({', '.join(different)} differ); choose another --output"
+            )
+        if not self._checkpoints.has_training(step):
+            raise ValueError(
+                f"{self.path} was published or imported without what training goes on from; choose another --output, "
+                f"with --init={self.path} to start from it"
             )
         restored = self._checkpoints.restore(step, **templates)
         self.history, self.seconds = saved["history"], saved.get("seconds", 0.0)
