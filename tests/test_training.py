@@ -520,6 +520,29 @@ def test_what_is_not_finite_once_and_not_again_has_no_step(tmp_path, monkeypatch
     assert calls == [(0, 0), (0, 1), (1, 3), (1, 2), (2, 3)]
 
 
+@pytest.mark.parametrize("measure", ["test_cross_entropy", "lsg_test_accuracy"])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_what_is_measured_and_not_finite_is_not_recorded(tmp_path, monkeypatch, measure, seeds):
+    config, dataset = tiny_run()
+    evaluate, calls = loop.evaluate, []
+
+    def spoilt(*arguments):
+        calls.append(arguments)
+        measured = evaluate(*arguments)
+        if len(calls) == 2:
+            measured[measure] += np.squeeze([0.0, np.inf][-seeds:])  # of the last
+        return measured
+
+    monkeypatch.setattr(loop, "evaluate", spoilt)
+    of_seed = "" if seeds == 1 else " of seed 1"
+    said = rf"^{measure} is not finite{of_seed} in epoch 2 \(lsg\), step 3 of 3, at .*; nothing of it was saved, try a"
+    with pytest.raises(loop.Diverged, match=said):
+        loop.fit(config, dataset, tmp_path) if seeds == 1 else loop.fit_seeds(config, dataset, tmp_path, seeds)
+    for lines in tmp_path.rglob("metrics.jsonl"):
+        assert len(lines.read_text().splitlines()) == 1
+    assert {path.name for path in tmp_path.rglob("checkpoints/*")} == {"3"}
+
+
 def test_nothing_is_written_for_a_configuration_that_does_not_fit(tmp_path):
     config, dataset = tiny_run()
     loose = dataclasses.replace(config, lsg=dataclasses.replace(config.lsg, sparsity_weight=None))

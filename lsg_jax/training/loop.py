@@ -68,7 +68,7 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
         other data, is being trained already, or is not the same folder for each process, or if ``config.init`` does not
         fit.
       Interrupted: after SIGINT or SIGTERM, once the state is saved; of a finished run too, so that a script stops.
-      Diverged: if the loss, theta, batch statistics, G or a momentum is not finite.
+      Diverged: if the loss, theta, batch statistics, G, a momentum or what is measured is not finite.
       OSError: if something cannot be written, or ``config.init`` not be read.
     """
     checks.instance("the configuration", config, Config)
@@ -155,6 +155,8 @@ def _train(runs: _Runs, state: TrainState, total_loss: jax.Array, received: list
             **evaluate(state, runs.test, runs.dataset, runs.mesh),
             "density": np.asarray(gates.density(state.gate), np.float64),
         }
+        if broken := {name: ~fine for name, values in measured.items() if not (fine := np.isfinite(values)).all()}:
+            raise Diverged(_describe_divergence(runs, epoch, range(runs.steps - 1, runs.steps), broken))
         trained = (runs.steps - position) * runs.config.optimizer.batch_size
         common = {
             "learning_rate": float(runs.learning_rate(step_of(state) - 1)),
