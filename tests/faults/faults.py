@@ -223,7 +223,7 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
 
 
 def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> str:
-    """SIGTERM or SIGINT: saved within the grace, and the status says which it was; it may have ended."""
+    """SIGTERM or SIGINT: saved within the grace, and the status says which it was; it may compile still, or have ended."""
     process = start(folder)
     await_lock(process, folder)
     time.sleep(rng.uniform(0, whole().ended - whole().began))
@@ -237,6 +237,9 @@ def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> str:
     if process.returncode == 0:
         assert trained == EPOCHS, f"it went on after {trained} epochs of {EPOCHS}: {said}"
         hit = "what follows the last epoch"
+    elif process.returncode == -number:
+        assert stopped == 0, said
+        hit = "compiling"
     else:
         assert process.returncode == 128 + number, (process.returncode, said)
         hit = "training" if "saved; repeat the same command" in said else "before or after it"
