@@ -1,5 +1,6 @@
 """Some of the faults, once; all of them many times by ``make test-faults``."""
 
+import contextlib
 import fcntl
 import json
 import resource
@@ -34,9 +35,25 @@ def test_training_survives(name, one_whole_run, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process")
-def test_training_survives_that_there_is_no_room_for_a_checkpoint(one_whole_run, tmp_path):
-    rng = np.random.default_rng(1008)  # of all files that precede a picture, only some of a checkpoint are too large
-    assert FAULTS["no room for files"].survive(rng, tmp_path / "run") == "checkpoints"
+@pytest.mark.parametrize(("seed", "kind"), [(1000, "metrics"), (1002, "events"), (1001, "checkpoints")])
+def test_training_survives_that_there_is_no_room_for_a_file_of_each_kind(seed, kind, one_whole_run, tmp_path):
+    assert FAULTS["no room for files"].survive(np.random.default_rng(seed), tmp_path / "run") == kind
+
+
+@pytest.mark.parametrize("name", ["no room for files", "the disk is full (root only)"])
+def test_the_tries_aim_at_files_of_each_kind(name, monkeypatch, tmp_path):
+    aimed = []
+
+    def start(folder, env):
+        aimed.append(env["STOP_BEFORE"].split()[0])
+        raise InterruptedError
+
+    monkeypatch.setattr(faults, "start", start)
+    monkeypatch.setattr(faults, "disk", lambda *_: contextlib.nullcontext())
+    for seed in range(FAULTS[name].tries):
+        with pytest.raises(InterruptedError):
+            FAULTS[name].survive(np.random.default_rng(seed), tmp_path / "run")
+    assert set(aimed) == set(faults.KINDS)
 
 
 def test_an_address_is_of_a_free_port_that_is_given_to_no_one_else(monkeypatch):
