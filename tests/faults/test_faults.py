@@ -5,11 +5,13 @@ import fcntl
 import json
 import resource
 import socket
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from experiments import markdown
+from lsg_jax.run import environment
 from tests.faults import __main__ as harness
 from tests.faults import faults
 from tests.faults.faults import FAULTS, Fault, Whole
@@ -90,10 +92,13 @@ def test_tries_are_kept_and_not_tried_again(monkeypatch, tmp_path):
         return "a place"
 
     (tmp_path / "page.md").write_text("<!-- reliability -->\n<!-- /reliability -->\n")
+    old = {"tries": 1, "survived": 1, "hits": {"a place": 1}, "failures": [], "revisions": ["abc"]}
+    content = {"environment": {"jax": "0.1"}, "faults": {"another": old}}  # as it was kept once
+    (tmp_path / "reliability.json").write_text(json.dumps(content))
     monkeypatch.setattr(harness, "RESULTS", tmp_path / "reliability.json")
     monkeypatch.setattr(harness, "PAGE", tmp_path / "page.md")
     monkeypatch.setattr(harness, "whole", lambda: None)
-    monkeypatch.setattr(harness, "FAULTS", {"one": Fault(survive, 4)})
+    monkeypatch.setattr(harness, "FAULTS", {"one": Fault(survive, 4), "another": Fault(survive, 1)})
     monkeypatch.setattr("sys.argv", ["faults"])
     with pytest.raises(KeyboardInterrupt):
         harness.main()
@@ -104,4 +109,8 @@ def test_tries_are_kept_and_not_tried_again(monkeypatch, tmp_path):
     found = harness.read()["one"]
     assert (found["tries"], found["survived"]) == (4, 3)
     assert found["failures"] == [{"seed": 1, "what": "AssertionError: the second"}]
+    assert found["environments"] == [environment()]
+    assert found["last_tried"] == datetime.now(UTC).date().isoformat()
+    assert harness.read()["another"] == old | {"environments": [{"jax": "0.1"}]}
+    assert "environment" not in json.loads((tmp_path / "reliability.json").read_text())
     assert "| one | 4 | 3 | a place (3) | " in (tmp_path / "page.md").read_text()
