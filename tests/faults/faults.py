@@ -28,6 +28,7 @@ import numpy as np
 from lsg_jax import Run, load_run, models
 from tests.conftest import Tiny
 from tests.small_cifar10 import prepare
+from tests.test_health import steady
 
 PROJECT = Path(__file__).parents[2]
 EPOCHS, STEPS = 7, 5  # STEPS an epoch
@@ -554,10 +555,15 @@ def two_hosts(number: signal.Signals, rng: np.random.Generator, folder: Path) ->
     return f"process {dead}"
 
 
+def lasting(rng: np.random.Generator, folder: Path) -> str:
+    """A long training neither grows nor compiles again."""
+    return steady("experiments.digits", (), 300, folder.parent)
+
+
 def tested(file: str, chosen: str, rng: np.random.Generator, folder: Path) -> str:
     """Faults that are not a matter of chance: each place once, by the tests of them."""
     process = launch(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}", "-k", chosen],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}", "-k", chosen, "-m", ""],
         stdout=subprocess.PIPE,
     )
     out, _ = process.communicate(timeout=600)
@@ -595,6 +601,8 @@ FAULTS = {
     "a checkpoint of an earlier version": Fault(
         functools.partial(tested, "test_run_folder.py", "earlier or committed"), 1
     ),
+    "command lines of random words, 2,000": Fault(functools.partial(tested, "test_fuzz.py", "two_thousand"), 1),
+    "memory, descriptors, threads and compilations over 300 epochs": Fault(lasting, 1),
     "another number of devices": Fault(other_devices, 3),
     "one of two hosts dies": Fault(functools.partial(two_hosts, signal.SIGKILL), 3),
     "one of two hosts falls silent": Fault(functools.partial(two_hosts, signal.SIGSTOP), 3),
