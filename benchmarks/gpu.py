@@ -94,7 +94,7 @@ def whole_runs(options: Options) -> dict[str, Any]:
         status = subprocess.run([sys.executable, "-m", "experiments.cifar10", *arguments]).returncode
         if status:
             raise ValueError(f"experiments.cifar10 {shlex.join(arguments)} ended with status {status}")
-        lines = (output / "metrics.jsonl").read_text().splitlines()
+        lines = (output / "metrics.jsonl").read_text("utf-8").splitlines()
         found[gate] = {"seconds": time.perf_counter() - began, "epochs": len(lines), "last": json.loads(lines[-1])}
     return found
 

@@ -57,7 +57,7 @@ def worker(
     command = [python, "-m", f"benchmarks.{script}", json.dumps(order)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     with (
-        tempfile.TemporaryFile("w+") as errors,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
         subprocess.Popen(command, **pipes, stderr=errors, env=environment) as process,
     ):
         assert process.stdin is not None

@@ -21,5 +21,5 @@ def serve(tasks: dict[str, Any], order: dict[str, Any], version: str) -> None:
 
 def _peak_bytes() -> int:
     """Returns this process's largest resident size; getrusage's may be that of the process it was forked from."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

@@ -120,7 +120,7 @@ def rows(numbers: dict[str, Any]) -> list[list[Any]]:
 def write(claim: Claim, folder: Path) -> None:
     """Writes NAME.json and the pictures."""
     content = to_json({"title": claim.title, "caption": claim.caption, "numbers": claim.numbers})
-    publish(folder / f"{claim.name}.json", lambda file: file.write_text(content))
+    publish(folder / f"{claim.name}.json", lambda file: file.write_text(content, "utf-8"))
     for name, picture in claim.pictures.items():
         cli.save_figure(picture.draw(), folder / f"{name}.png")
 

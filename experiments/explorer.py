@@ -27,7 +27,7 @@ _MOST_PIXELS = 2 * _MOST_PICTURES * 32**2  # of two wide networks on CIFAR-10
 def section(networks: list[Network]) -> str:
     """Returns the part of the page, its data within it; every string of a run is data, never markup."""
     content = json.dumps(content_of(networks), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return Path(__file__).with_name("explorer.html").read_text().replace("{data}", content)
+    return Path(__file__).with_name("explorer.html").read_text("utf-8").replace("{data}", content)
 
 
 def content_of(networks: list[Network]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def insert(page: str, name: str, content: str) -> str:
 def page_of(name: str, root: Path = Path()) -> Path:
     """Returns which of the project's pages has the table ``name``. Raises ValueError where none has both marks."""
     for page in (root / each for each in PAGES):
-        if page.is_file() and f"<!-- {name} -->\n" in (text := page.read_text()):
+        if page.is_file() and f"<!-- {name} -->\n" in (text := page.read_text("utf-8")):
             insert(text, name, "")
             return page
     pages = " nor ".join(map(str, PAGES))
@@ -38,6 +38,6 @@ def fill(tables: Mapping[str, str]) -> None:
     texts: dict[Path, str] = {}
     for name, content in tables.items():
         page = page_of(name)
-        texts[page] = insert(texts.get(page, page.read_text()), name, content)
+        texts[page] = insert(texts.get(page, page.read_text("utf-8")), name, content)
     for page, text in texts.items():
         files.publish(page, partial(Path.write_text, data=text))

@@ -79,7 +79,7 @@ def _lines(run: Path) -> list[dict[str, Any]]:
     """Returns the whole lines of a run's metrics; a line that was cut is mended where training goes on."""
     lines: list[dict[str, Any]] = []
     file = next((each for each in (run / "metrics.jsonl", run / "seed0/metrics.jsonl") if each.is_file()), None)
-    for line in [] if file is None else file.read_text().splitlines():
+    for line in [] if file is None else file.read_text("utf-8").splitlines():
         try:
             lines.append(json.loads(line))
         except ValueError:

@@ -105,7 +105,7 @@ class Results(NamedTuple):
 def read(folder: Path) -> Results:
     """Returns the results in ``folder``. Raises ValueError where there are none."""
     paths = sorted(path.parent for path in (folder / "runs").glob("*/config.json"))
-    paths = [path for path in paths if (path / "metrics.jsonl").read_text() or (path / "report.json").is_file()]
+    paths = [path for path in paths if (path / "metrics.jsonl").read_text("utf-8") or (path / "report.json").is_file()]
     reports = _read(file for path in paths if (file := path / "report.json").is_file())
     comparisons, counts = (_read(sorted(folder.glob(f"{kind}-*.json"))) for kind in ("tradeoff", "ownership"))
     if not paths and not comparisons and not counts:
@@ -293,7 +293,7 @@ def _trained(folder: Path, names: Iterable[str]) -> list[_Trained]:
 
 def _history(run: Path) -> list[dict[str, Any]]:
     metrics = run / "metrics.jsonl"
-    return [stored.json_object(metrics, line) for line in metrics.read_text().splitlines()]
+    return [stored.json_object(metrics, line) for line in metrics.read_text("utf-8").splitlines()]
 
 
 def _claims_section(file: Path, report: dict[str, Any]) -> list[str]:
@@ -439,7 +439,7 @@ def write(options: Options) -> None:
         cli.save_figure(tradeoff.picture(compared), file.with_suffix(".png"))
     for name, figure in glance(found).items():
         cli.save_figure(figure, options.folder / name)
-    files.publish(options.folder / "README.md", lambda file: file.write_text(content))
+    files.publish(options.folder / "README.md", lambda file: file.write_text(content, "utf-8"))
     print(options.folder / "README.md")
 
 

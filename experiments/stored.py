@@ -38,7 +38,7 @@ def _whole(file: Path, content: dict[str, Any], command: str, parts: tuple[str, 
 
 def json_object(file: Path, text: str | None = None) -> dict[str, Any]:
     """Returns the JSON object in a file, or in a ``text`` from it. Raises ValueError where there is none."""
-    text = file.read_text() if text is None else text
+    text = file.read_text("utf-8") if text is None else text
     try:
         content = json.loads(text)
     except ValueError:

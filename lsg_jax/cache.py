@@ -15,7 +15,7 @@ def folder() -> Path:
 def processor() -> str:
     """Returns a name of this processor's instruction set: what is compiled for one must not run on another."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         described = next(line for line in lines if line.lower().startswith(("flags", "features")))
     except (OSError, StopIteration):
         described = platform.processor()

@@ -20,6 +20,7 @@ from lsg_jax import files
 
 # Of what a checkpoint means: 1 had other strided convolutions (XLA's 'SAME') and did not say so; 2 may lack digests.
 _FORMAT, _READABLE = 3, (2, 3)
+_LAST_OF_FORMAT_1 = "0884873"  # the commit of this repository before its convolutions became these
 _DIGESTS = "digests.json"
 
 
@@ -77,7 +78,7 @@ class Checkpoints:
         """Returns the test accuracy of a checkpoint, None where it was not measured, or cannot be read."""
         if step not in self._accuracies:
             try:
-                run = json.loads((self._folder(step) / "run" / "metadata").read_text())
+                run = json.loads((self._folder(step) / "run" / "metadata").read_text("utf-8"))
                 if "test_accuracy" not in run:  # an earlier version's; seconds are those of an unfinished epoch
                     run["test_accuracy"] = None if run.get("seconds") else run["history"][-1]["test_accuracy"]
                 self._accuracies[step] = run["test_accuracy"]
@@ -110,9 +111,9 @@ class Checkpoints:
         if jax.process_index() == 0:
             folder = self._folder(step)
             for mark in folder.rglob("commit_success.txt"):
-                mark.write_text("")  # its being there counts; it says where the folder was written
+                mark.write_text("", "utf-8")  # its being there counts; it says where the folder was written
             content = json.dumps(_digests(folder), indent=1) + "\n"
-            files.publish(folder / _DIGESTS, lambda file: file.write_text(content))
+            files.publish(folder / _DIGESTS, lambda file: file.write_text(content, "utf-8"))
 
     def _folder(self, step: int) -> Path:
         return Path(self._manager.directory, str(step))
@@ -134,6 +135,18 @@ class Checkpoints:
         """Looks again which checkpoints there are."""
         self._manager.reload()
 
+    def has_digests(self, step: int) -> bool:
+        """Tells whether a checkpoint can be compared with what was saved."""
+        return (self._folder(step) / _DIGESTS).is_file()
+
+    def is_complete(self, step: int) -> bool:
+        """Tells whether a checkpoint has its digests, which are saved last, or is of a version that had none."""
+        return self.has_digests(step) or self._format(step) < _FORMAT
+
+    def has_training(self, step: int) -> bool:
+        """Tells whether a checkpoint can be trained on."""
+        return (self._folder(step) / "training").is_dir()
+
     def describe(self, step: int) -> dict[str, Any]:
         """Returns the ``run`` item of a checkpoint.
 
@@ -144,10 +157,10 @@ class Checkpoints:
             raise self._damaged(step, "its run item is no dictionary")
         if (found := run.get("format", 1)) not in _READABLE:
             readable = " and ".join(map(str, _READABLE))
-            written = run.get("written by", "0.1.0, as it was when this was written")
+            reader = f"lsg-jax {run['written by']}" if "written by" in run else f"commit {_LAST_OF_FORMAT_1} of lsg-jax"
             raise ValueError(
                 f"checkpoint {self._folder(step)} is of format {found}, and this version reads formats {readable}; "
-                f"train it again, or use lsg-jax {written}"
+                f"train it again, or use {reader}"
             )
         if strange := _strange(run):
             raise self._damaged(step, f"its run item has no {strange}, or a strange one")
@@ -183,12 +196,12 @@ class Checkpoints:
         Files that others put beside them do not count, but each of the ``items`` must be among what was saved.
         """
         folder = self._folder(step)
-        if not (folder / _DIGESTS).is_file():
-            if self._format(step) < _FORMAT:
-                return
+        if not self.is_complete(step):
             raise Incomplete(f"checkpoint {folder} is incomplete ({_DIGESTS} is missing)")
+        if not self.has_digests(step):
+            return
         try:
-            saved = dict(json.loads((folder / _DIGESTS).read_text()))
+            saved = dict(json.loads((folder / _DIGESTS).read_text("utf-8")))
         except (ValueError, TypeError) as error:
             raise self._damaged(step, f"{_DIGESTS} is not as it was saved") from error
         if unnamed := sorted(set(items) - {name.partition("/")[0] for name in saved}):
@@ -200,7 +213,7 @@ class Checkpoints:
     def _format(self, step: int) -> int:
         """Returns the format that a checkpoint without digests has, this version's where that cannot be read."""
         try:
-            return int(json.loads((self._folder(step) / "run" / "metadata").read_text()).get("format", 1))
+            return int(json.loads((self._folder(step) / "run" / "metadata").read_text("utf-8")).get("format", 1))
         except (OSError, ValueError, AttributeError, TypeError):
             return _FORMAT
 

@@ -1,6 +1,7 @@
 """A trained network opened for analysis, and its folder: ``load_run`` and ``save_run``."""
 
 import json
+import logging
 import platform
 import tempfile
 from collections.abc import Callable
@@ -186,13 +187,16 @@ def save_run(run: Run, path: str | Path) -> None:
         # The accuracy tells the best of several checkpoints; the history's may be of others than these variables.
         with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
             checkpoints.save(len(run.history), variables, None, described, None)
-        (folder / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in run.history))
+        (folder / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n", "utf-8")
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in run.history), "utf-8")
         folder.rename(path)
 
 
 def load_run(path: str | Path) -> Run:
     """Opens a run folder, or one checkpoint inside it (``RUN/checkpoints/STEP``; a folder opens its newest).
+
+    Where the newest is incomplete, as it is while a process saves it, a folder opens the one before and a warning is
+    logged.
 
     It needs neither the training data nor the devices that the run was made on.
 
@@ -206,14 +210,20 @@ def load_run(path: str | Path) -> Run:
     if not path.exists():
         raise FileNotFoundError(f"there is no run folder {path}; train one, or name another")
     if not folder.is_dir():
+        if seeds := [each.parent for each in path.glob("seed*/checkpoints")]:
+            first = min(seeds, key=lambda seed: (len(seed.name), seed.name))
+            raise FileNotFoundError(f"{path} holds a run for each of several seeds; name one of them, such as {first}")
         raise FileNotFoundError(f"{path} is not a run folder: it has no checkpoints; train one, or name another")
     checkpoints = Checkpoints(folder, read_only=True)
     try:
         steps = [step for step in checkpoints.steps if wanted is None or step <= wanted]
         if not steps or wanted not in (None, steps[0]):
             raise FileNotFoundError(f"{path} holds no complete checkpoint")
-        step = steps[0]
-        run = checkpoints.describe(step)
+        if wanted is None and len(steps) > 1 and not checkpoints.is_complete(steps[0]):
+            logging.getLogger(__name__).warning(
+                "%s is incomplete; opening the one before it", folder / str(steps.pop(0))
+            )
+        run = checkpoints.describe(steps[0])
         config, data = Config.from_json(run["config"]), run["data"]
         model = models.create(config.model, len(data["class_names"]))
         images = jax.ShapeDtypeStruct((1, *data["image_shape"]), jnp.float32)
@@ -221,7 +231,7 @@ def load_run(path: str | Path) -> Run:
         template = dict(shape) | {"gate": jnp.zeros((model.num_classes, model.num_filters))}
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         template = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), template)
-        variables = checkpoints.restore(step, variables=template)["variables"]
+        variables = checkpoints.restore(steps[0], variables=template)["variables"]
     except Damaged as error:
         earlier = f"open {folder / str(steps[1])} instead" if len(steps) > 1 else "there is no earlier one"
         raise Damaged(f"{error}; {earlier}") from error

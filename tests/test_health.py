@@ -22,12 +22,17 @@ POOL = "ts_pool_worker"  # TensorStore's, for saving: it starts one more where w
     [("tests.faults.tiny", ("--model=tiny", "--train-examples=320"), 120), ("experiments.digits", (), 300)],
 )
 def test_it_stays_as_it_is(module, options, epochs, tmp_path):
-    file = tmp_path / "samples"
+    steady(module, options, epochs, tmp_path)
+
+
+def steady(module, options, epochs, folder):
+    """Trains in ``folder``, and returns in words what the process held early and late."""
+    file = folder / "samples"
     command = [sys.executable, "-m", "tests.sampled", file, module, *options]
     # compiled as a user's is, unlike in tests
     environment = malloc_environment() | {"JAX_LOG_COMPILES": "1", "XLA_FLAGS": ""}
     subprocess.run(
-        [*command, f"--epochs={epochs}", f"--output={tmp_path / 'run'}"], cwd=PROJECT, env=environment, check=True
+        [*command, f"--epochs={epochs}", f"--output={folder / 'run'}"], cwd=PROJECT, env=environment, check=True
     )
     samples = [json.loads(line) for line in file.read_text().splitlines()]
     assert len(samples) == epochs
@@ -36,14 +41,17 @@ def test_it_stays_as_it_is(module, options, epochs, tmp_path):
     def held(window, of):
         return median(of(sample) for sample in window)
 
+    figures = []
     for name, of in {
-        "memory": lambda sample: sample["memory"],
+        "MiB": lambda sample: sample["memory"] / 1024,
         "descriptors": lambda sample: sample["descriptors"],
         "threads": lambda sample: sum(n for name, n in sample["threads"].items() if name != POOL),
     }.items():
         assert 0 < held(late, of) <= 1.02 * held(early, of), name
+        figures.append(f"{held(early, of):.0f} to {held(late, of):.0f} {name}")
     pool = [held(window, lambda sample: sample["threads"].get(POOL, 0)) for window in (early, late)]
     assert 0 < pool[1] <= pool[0] + os.cpu_count()
     compilations = {sample["compilations"] for sample in samples[3:]}
     assert len(compilations) == 1, compilations
     assert min(compilations) > 0, "JAX logs compilations in other words"
+    return ", ".join([*figures, f"{min(compilations)} compilations"])

@@ -36,6 +36,13 @@ def test_a_run_folder_may_be_named_by_a_number(tmp_path):
     assert load_run(tmp_path / "7").history == history
 
 
+def test_a_folder_of_seeds_names_the_first_of_its_runs(tmp_path):
+    for seed in (9, 10):
+        (tmp_path / f"seed{seed}" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"a run for each of several seeds; name one of them, such as .*seed9$"):
+        load_run(tmp_path)
+
+
 def test_load_run_evaluates_to_the_history(tmp_path):
     config, dataset = tiny_run()
     history = loop.fit(config, dataset, tmp_path)

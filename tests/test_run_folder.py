@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsg_jax import data, load_run
+from lsg_jax import data, load_run, save_run
 from lsg_jax.config import Config
 from lsg_jax.training import loop
 from lsg_jax.training.folder import check_folder
+from tests.conftest import tiny_run
 
 FIXTURES = Path(__file__).parent / "fixtures"  # two epochs of ``tiny``, written by save_run as it was then
 RUNS = sorted((Path(__file__).parents[1] / "results").glob("runs/*"))
@@ -73,7 +74,7 @@ def test_a_run_of_an_earlier_version_opens_or_tells_which_one_it_needs():
     images = data.load("digits", train_examples=320).test
     assert np.mean(run.logits(images.images).argmax(1) == images.labels) == run.history[-1]["test_accuracy"]
     with pytest.raises(
-        ValueError, match=r"/2 is of format 1, and this version reads formats 2 and 3; .* lsg-jax 0.1.0, as it was"
+        ValueError, match=r"/2 is of format 1, and this version reads formats 2 and 3; .* or use commit 0884873 of lsg-"
     ):
         load_run(FIXTURES / "format1")
 
@@ -82,7 +83,7 @@ def test_a_run_of_an_earlier_version_opens_or_tells_which_one_it_needs():
     ("name", "reason"),
     [
         ("format1", "is of format 1, and this version reads formats 2 and 3"),
-        ("format2", "no checkpoint that can be read"),
+        ("format2", "format2 was published or imported without what training goes on from"),
     ],
 )
 def test_a_run_of_an_earlier_version_is_not_trained_on_and_its_checkpoint_left_alone(name, reason, tmp_path):
@@ -93,6 +94,32 @@ def test_a_run_of_an_earlier_version_is_not_trained_on_and_its_checkpoint_left_a
         loop.fit(elsewhere, data.load("digits", train_examples=320), tmp_path / name)
     (tmp_path / name / "lock").unlink()
     assert contents(tmp_path / name) == contents(FIXTURES / name)
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_a_published_run_is_not_trained_on_but_started_from(whole_run, tmp_path, capsys, imported):
+    run = load_run(whole_run[0])
+    save_run(dataclasses.replace(run, history=[], environment={}) if imported else run, tmp_path / "public")
+    before = contents(tmp_path / "public")
+    said = "public was published or imported without what .*; choose another --output, with --init=.*public to start"
+    with pytest.raises(ValueError, match=said):
+        loop.fit(*tiny_run(), tmp_path / "public")
+    assert capsys.readouterr().err == ""
+    (tmp_path / "public" / "lock").unlink()
+    assert contents(tmp_path / "public") == before
+    loop.fit(*tiny_run(init=tmp_path / "public"), tmp_path / "other")
+
+
+def test_that_checkpoints_cannot_be_verified_is_said_where_training_goes_on_from_one(whole_run, tmp_path, capsys):
+    shutil.copytree(whole_run[0], tmp_path / "old")
+    for digests in (tmp_path / "old").glob("checkpoints/*/digests.json"):
+        digests.unlink()
+        item = digests.with_name("run") / "metadata"
+        item.write_text(json.dumps(json.loads(item.read_text()) | {"format": 2}))
+    capsys.readouterr()
+    assert loop.fit(*tiny_run(), tmp_path / "old") == whole_run[1]
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.endswith("old, 12 is of a version that saved no digests, so that damage would go unnoticed")
 
 
 def contents(folder):

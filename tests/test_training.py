@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import errno
 import functools
 import io
 import json
@@ -23,7 +24,7 @@ from tqdm import tqdm
 
 from lsg_jax import data, load_run, models, schedule
 from lsg_jax.config import Config, GateConfig, OptimizerConfig, OutputConfig
-from lsg_jax.training import evaluation, initialization, loop, parallel, progress, segments, steps
+from lsg_jax.training import evaluation, initialization, loop, parallel, progress, segments, signals, steps
 from lsg_jax.training import folder as folders
 from lsg_jax.training import state as states
 from tests.conftest import tiny_run, without_times
@@ -311,6 +312,69 @@ def test_a_second_signal_ends_a_command_at_once(tmp_path, first):
         assert process.stderr.read() == "stopped; what was saved is kept\n"
 
 
+BUSY = """
+import hashlib, sys
+from pathlib import Path
+from lsg_jax import models
+from lsg_jax.training import evaluation, loop
+from tests.conftest import Tiny, tiny_run
+
+def compile_for(*_):
+    print("busy", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # for minutes, in which no handler in Python is called
+
+models.MODELS["tiny"] = Tiny
+evaluation.compile_for = compile_for
+loop.fit(*tiny_run(), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_programs_are_compiled_ends_a_command_at_once(tmp_path, whole_run, number):
+    (tmp_path / "busy").mkdir()
+    (tmp_path / "busy" / "__init__.py").write_text("import experiments")  # as each command does
+    (tmp_path / "busy" / "__main__.py").write_text(BUSY)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "busy", tmp_path / "run"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        said = [process.stdout.readline() for _ in range(2)]
+        process.send_signal(number)
+        try:
+            assert process.wait(timeout=2) == -number  # 130 or 143 to a shell
+        finally:
+            process.kill()
+    assert said == ["compiling, which takes longest the first time\n", "busy\n"]
+    assert without_times(loop.fit(*tiny_run(), tmp_path / "run")) == without_times(whole_run[1])
+
+
+def test_ctrl_c_that_is_a_keyboard_interrupt_stays_one_while_programs_are_compiled():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert before[0] is signal.default_int_handler
+    with signals.ending_at_once():
+        assert signal.getsignal(signal.SIGINT) is before[0]
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_all_programs_are_compiled_before_the_first_step(tmp_path, caplog, monkeypatch, seeds):
+    compiled, train = [], loop._train
+
+    def segments_compiled():
+        return [said.split()[1] for said in caplog.messages if said.startswith("Compiling") and "_segment" in said]
+
+    def watched(*arguments):
+        compiled.extend(segments_compiled())
+        train(*arguments)
+
+    monkeypatch.setattr(loop, "_train", watched)
+    jax.clear_caches()
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        loop.fit_seeds(*tiny_run(), tmp_path, seeds) if seeds > 1 else loop.fit(*tiny_run(), tmp_path)
+    assert compiled == [*2 * ["jit(train_segment)"], "jit(evaluate_segment)"]
+    assert segments_compiled() == compiled
+
+
 def test_a_thread_trains_without_signals(tmp_path):
     config, dataset = tiny_run()
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -386,6 +450,17 @@ def test_a_run_that_is_being_trained_is_refused(tmp_path):
         holder.kill()
         holder.join()
     assert len(loop.fit(config, dataset, tmp_path / "run")) == 4
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number):
+    def flock(file, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    said = rf"run cannot be locked \({os.strerror(number)}\); choose an --output on another file system"
+    with pytest.raises(ValueError, match=said):
+        loop.fit(*tiny_run(), tmp_path / "run")
 
 
 def hold(folder):
@@ -505,7 +580,30 @@ def test_what_is_not_finite_once_and_not_again_has_no_step(tmp_path, monkeypatch
         loop.Diverged, match=r"^loss is not finite in epoch 1 \(std\), one of the steps 2 to 3 of 3, at"
     ):
         loop.fit(config, dataset, tmp_path)
-    assert calls == [(0, 0), (0, 1), (1, 3), (1, 2), (2, 3)]
+    assert calls == [(0, 0), (0, 0), (0, 1), (1, 3), (1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize("measure", ["test_cross_entropy", "lsg_test_accuracy"])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_what_is_measured_and_not_finite_is_not_recorded(tmp_path, monkeypatch, measure, seeds):
+    config, dataset = tiny_run()
+    evaluate, calls = loop.evaluate, []
+
+    def spoilt(*arguments):
+        calls.append(arguments)
+        measured = evaluate(*arguments)
+        if len(calls) == 2:
+            measured[measure] += np.squeeze([0.0, np.inf][-seeds:])  # of the last
+        return measured
+
+    monkeypatch.setattr(loop, "evaluate", spoilt)
+    of_seed = "" if seeds == 1 else " of seed 1"
+    said = rf"^{measure} is not finite{of_seed} in epoch 2 \(lsg\), step 3 of 3, at .*; nothing of it was saved, try a"
+    with pytest.raises(loop.Diverged, match=said):
+        loop.fit(config, dataset, tmp_path) if seeds == 1 else loop.fit_seeds(config, dataset, tmp_path, seeds)
+    for lines in tmp_path.rglob("metrics.jsonl"):
+        assert len(lines.read_text().splitlines()) == 1
+    assert {path.name for path in tmp_path.rglob("checkpoints/*")} == {"3"}
 
 
 def test_nothing_is_written_for_a_configuration_that_does_not_fit(tmp_path):

@@ -44,7 +44,7 @@ def load(data_dir: Path | None = None) -> tuple[dict[str, np.ndarray], tuple[str
     info = source / "dataset_info.json"
     if not info.is_file():
         _prepare(data_dir, source)
-    if '"tfrecord"' in info.read_text():
+    if '"tfrecord"' in info.read_text("utf-8"):
         raise OSError(
             f"{source} holds TFRecord files, which only TensorFlow reads; give another --data-dir, and an ArrayRecord "
             f"copy is made there, {_HELP}"

@@ -12,7 +12,7 @@ from lsg_jax.training.state import TrainState
 
 
 class Diverged(Exception):
-    """The loss, theta, batch statistics, G or a momentum is not finite; nothing of that was saved."""
+    """The loss, theta, batch statistics, G, a momentum or a measure is not finite; nothing of that was saved."""
 
 
 def not_finite(state: TrainState, total_loss: jax.Array, runs: int) -> dict[str, np.ndarray]:

@@ -60,18 +60,28 @@ class RunFolder:
         """The steps of the checkpoints, the newest first."""
         return self._checkpoints.steps
 
+    def verifies(self, step: int) -> bool:
+        """Tells whether ``restore`` compares the checkpoint of ``step`` with what was saved."""
+        return self._checkpoints.has_digests(step)
+
     def restore(self, step: int, **templates: Any) -> dict[str, Any]:
         """Returns the items of the checkpoint of ``step``, shaped like ``templates``, and takes on its history.
 
         It writes nothing; ``go_back`` to the same step does.
 
-        Raises Damaged where they are not what was saved, and ValueError where they are of other data.
+        Raises Damaged where they are not what was saved, and ValueError where they are of other data, or were saved to
+        be opened only.
         """
         saved = self._checkpoints.describe(step)
         ours = describe_data(self._dataset)
         if different := [name for name, theirs in saved["data"].items() if ours.get(name) != theirs]:
             raise ValueError(
                 f"{self.path} was trained on other data ({', '.join(different)} differ); choose another --output"
+            )
+        if not self._checkpoints.has_training(step):
+            raise ValueError(
+                f"{self.path} was published or imported without what training goes on from; choose another --output, "
+                f"with --init={self.path} to start from it"
             )
         restored = self._checkpoints.restore(step, **templates)
         self.history, self.seconds = saved["history"], saved.get("seconds", 0.0)
@@ -87,14 +97,14 @@ class RunFolder:
             self.history, self.seconds = [], 0.0
         if parallel.is_first():
             settings = json.dumps(self._config.to_json(), indent=2) + "\n"
-            files.publish(self.path / "config.json", lambda file: file.write_text(settings))
+            files.publish(self.path / "config.json", lambda file: file.write_text(settings, "utf-8"))
             self._checkpoints.set_aside(damaged, self.path / "damaged")
         parallel.barrier()
         self._checkpoints.reload()
         self._checkpoints.discard_after(step)
         if parallel.is_first():
             lines = "".join(json.dumps(line) + "\n" for line in self.history)
-            files.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines))
+            files.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines, "utf-8"))
 
     def save(self, step: int, variables: Any, training: Any, *, measured: bool, seconds: float) -> None:
         """Saves a checkpoint; ``measured`` tells whether the last line of ``history`` is about these variables."""
@@ -110,7 +120,7 @@ class RunFolder:
 
     def _write(self, line: dict[str, Any]) -> None:
         file = self.path / "metrics.jsonl"
-        with files.naming(file), file.open("a") as stream:
+        with files.naming(file), file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         events.append(self._events, line["epoch"], {k: v for k, v in line.items() if isinstance(v, float)})
 
@@ -189,7 +199,7 @@ def _newest(folder: Path) -> dict[str, Any] | None:
 def _stored_config(folder: Path) -> Config:
     """Returns the configuration in config.json or, where that is missing or damaged, in the newest checkpoint."""
     try:
-        return Config.from_json(json.loads((folder / "config.json").read_text()))
+        return Config.from_json(json.loads((folder / "config.json").read_text("utf-8")))
     except (OSError, ValueError) as error:
         if (newest := _newest(folder)) is not None:
             return Config.from_json(newest["config"])
@@ -199,13 +209,17 @@ def _stored_config(folder: Path) -> Config:
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
     """Holds the folder's lock, which the system takes back when the process ends, however it ends."""
-    with (folder / "lock").open("a+") as file:
+    with (folder / "lock").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
             raise ValueError(
                 f"{folder} is being trained by process {file.read().strip()}; wait for it or choose another --output"
+            ) from error
+        except OSError as error:
+            raise ValueError(
+                f"{folder} cannot be locked ({error.strerror}); choose an --output on another file system"
             ) from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

@@ -1,8 +1,8 @@
 """``fit``: the host picks the path of each epoch, shows progress and saves; everything else runs on the devices."""
 
 import dataclasses
-import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from lsg_jax import checks, files, gates, models, schedule
 from lsg_jax.config import Config
 from lsg_jax.data import Dataset, checked
 from lsg_jax.run import describe_data
-from lsg_jax.training import divergence, initialization, parallel, progress, saving, signals
+from lsg_jax.training import divergence, evaluation, initialization, parallel, progress, saving, signals
 from lsg_jax.training.divergence import Diverged
 from lsg_jax.training.evaluation import evaluate
 from lsg_jax.training.folder import RunFolder, check_folder_of_seeds, has_checkpoint, normalization
@@ -68,7 +68,7 @@ def fit(config: Config, dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
         other data, is being trained already, or is not the same folder for each process, or if ``config.init`` does not
         fit.
       Interrupted: after SIGINT or SIGTERM, once the state is saved; of a finished run too, so that a script stops.
-      Diverged: if the loss, theta, batch statistics, G or a momentum is not finite.
+      Diverged: if the loss, theta, batch statistics, G, a momentum or what is measured is not finite.
       OSError: if something cannot be written, or ``config.init`` not be read.
     """
     checks.instance("the configuration", config, Config)
@@ -117,9 +117,10 @@ def _fit(configs: list[Config], dataset: Dataset, paths: list[Path]) -> list[lis
             print("it was finished before" if finished else f"resuming after epoch {done}, step {step}", flush=True)
         if origin is not None:
             saving.save(folders, state, total_loss, measured=False)  # so that resuming needs the file no more
-        received = stack.enter_context(signals.collected())
         train, test = (on_devices(each, mesh) for each in (dataset.train, dataset.test))
         runs = _Runs(configs, dataset, folders, mesh, place(seed, mesh), train, test, learning_rate, steps)
+        state, total_loss = _compile(runs, state, total_loss)
+        received = stack.enter_context(signals.collected())
         _train(runs, state, total_loss, received)
         return [folder.history for folder in folders]
 
@@ -143,6 +144,37 @@ def _check(configs: list[Config], dataset: Dataset, paths: list[Path], mesh: Mes
         )
 
 
+def _segment(runs: _Runs, path: str) -> Callable[..., Any]:
+    """Returns ``train_segment`` of a path, which takes what changes."""
+    return partial(
+        train_segment,
+        mesh=runs.mesh,
+        stacked=runs.stacked,
+        path=path,
+        batch_size=runs.config.optimizer.batch_size,
+        padding=runs.dataset.padding,
+        flip=runs.dataset.flip,
+        mean=runs.dataset.mean,
+        std=runs.dataset.std,
+    )
+
+
+def _compile(runs: _Runs, state: TrainState, total_loss: jax.Array) -> tuple[TrainState, jax.Array]:
+    """Compiles the programs of the epochs that are left, as a signal then costs nothing: there is nothing to save.
+
+    Each is called for no steps. What is given is donated, and returned as it was.
+    """
+    left = range(len(runs.folders[0].history), runs.config.optimizer.epochs)
+    if not left:
+        return state, total_loss
+    print("compiling, which takes longest the first time", flush=True)
+    with signals.ending_at_once():
+        for path in dict.fromkeys(map(runs.config.path, left)):
+            state, total_loss = _segment(runs, path)(state, total_loss, runs.train, runs.seed, 0, 0, 0)
+        evaluation.compile_for(state, runs.test, runs.dataset, runs.mesh)
+        return jax.block_until_ready((state, total_loss))
+
+
 def _train(runs: _Runs, state: TrainState, total_loss: jax.Array, received: list[int]) -> None:
     """Trains the epochs that are left, each measured, recorded and saved."""
     folders, epochs = runs.folders, runs.config.optimizer.epochs
@@ -155,6 +187,8 @@ def _train(runs: _Runs, state: TrainState, total_loss: jax.Array, received: list
             **evaluate(state, runs.test, runs.dataset, runs.mesh),
             "density": np.asarray(gates.density(state.gate), np.float64),
         }
+        if broken := {name: ~fine for name, values in measured.items() if not (fine := np.isfinite(values)).all()}:
+            raise Diverged(_describe_divergence(runs, epoch, range(runs.steps - 1, runs.steps), broken))
         trained = (runs.steps - position) * runs.config.optimizer.batch_size
         common = {
             "learning_rate": float(runs.learning_rate(step_of(state) - 1)),
@@ -191,23 +225,8 @@ def _train_epoch(
     and Diverged.
     """
     path, batch_size = runs.config.path(epoch), runs.config.optimizer.batch_size
-    segment = partial(
-        train_segment,
-        mesh=runs.mesh,
-        stacked=runs.stacked,
-        path=path,
-        batch_size=batch_size,
-        padding=runs.dataset.padding,
-        flip=runs.dataset.flip,
-        mean=runs.dataset.mean,
-        std=runs.dataset.std,
-    )
+    segment, arguments = _segment(runs, path), (runs.train, runs.seed, epoch)
     label = f"epoch {epoch + 1}/{runs.config.optimizer.epochs} {path}"
-    if epoch < 2 and sys.stdout.isatty():
-        print(f"{label}: compiling", end="\r", flush=True)
-    arguments = runs.train, runs.seed, epoch
-    state, total_loss = segment(state, total_loss, *arguments, 0, 0)  # compiles, runs no step
-    jax.block_until_ready(total_loss)
     began = time.perf_counter()
     with closing(segments.of(position, runs.steps, label, batch_size)) as parts:
         for first, stop in parts:

@@ -30,6 +30,8 @@ def resume(folders: list[RunFolder], state: TrainState, total_loss: np.ndarray) 
     if step is None:
         _refuse_or_start_anew(folders, damaged)
         restored = initial
+    elif old := [folder.path for folder in folders if not folder.verifies(step)]:
+        _warn(f"{old[0]}, {step} is of a version that saved no digests, so that damage would go unnoticed")
     for folder, theirs in zip(folders, damaged, strict=True):
         folder.go_back(step, list(theirs))
     items = _stack(restored)

@@ -24,20 +24,32 @@ def agreed(received: list[int]) -> int:
 
 
 @contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Has SIGINT and SIGTERM end the process by themselves: while XLA compiles, no handler in Python is called.
+
+    But for Ctrl-C where it raises KeyboardInterrupt, which comes late then, and does not end a notebook.
+    """
+    before = _handlers()
+    for number in before:
+        if before[number] is not signal.default_int_handler:
+            signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+@contextmanager
 def collected() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM instead of dying of them; a second one of either dies as usual.
 
     Outside the main thread, which Python has all signals handled in, it collects none.
     """
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = _handlers()
 
     def receive(number: int, _: Any) -> None:
-        for each, handler in before.items():  # first: who reads the line may send the second at once
-            signal.signal(each, handler)
+        _restore(before)  # first: who reads the line may send the second at once
         received.append(number)
         os.write(2, b"\nstopping once the running steps are saved; once more to stop at once\n")
 
@@ -46,5 +58,16 @@ def collected() -> Iterator[list[int]]:
     try:
         yield received
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _restore(before)
+
+
+def _handlers() -> dict[int, Any]:
+    """Returns those of both signals; outside the main thread, which Python has all signals handled in, none."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

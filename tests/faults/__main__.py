@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def main() -> None:
     whole()  # before the first that it is compared with begins
     revision = results.revision(*(f":!{each}" for each in (RESULTS, PAGE)))
     for name in options.only or mine:
-        found = read().get(name, {"tries": 0, "survived": 0, "hits": {}, "failures": [], "revisions": []})
+        found = read().get(name, new())
         for seed in tqdm(range(found["tries"], FAULTS[name].tries), name, leave=False, disable=None):
             hit, failure = attempt(FAULTS[name], seed)
             if failure:
@@ -52,6 +53,8 @@ def main() -> None:
                 found["hits"][hit] = found["hits"].get(hit, 0) + 1
             found["tries"] = seed + 1
             found["revisions"] = sorted({*found["revisions"], revision})
+            found["environments"] += [each for each in [environment()] if each not in found["environments"]]
+            found["last_tried"] = datetime.now(UTC).date().isoformat()
             write(name, found)
         print(f"{name}: {found['survived']} of {found['tries']}", flush=True)
     if any(found["failures"] for found in read().values()):
@@ -69,9 +72,17 @@ def attempt(fault: Fault, seed: int) -> tuple[str, str]:
             end_all()
 
 
+def new() -> dict[str, Any]:
+    """Returns what was found of a fault that was not tried."""
+    return {"tries": 0, "survived": 0, "hits": {}, "failures": [], "revisions": [], "environments": []}
+
+
 def read() -> dict[str, dict[str, Any]]:
     """Returns what was found of each fault so far."""
-    return json.loads(RESULTS.read_text())["faults"] if RESULTS.is_file() else {}
+    content = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {"faults": {}}
+    for found in content["faults"].values():
+        found.setdefault("environments", [content.get("environment")])  # once one was kept for all
+    return content["faults"]
 
 
 def write(name: str, found: dict[str, Any]) -> None:
@@ -79,12 +90,11 @@ def write(name: str, found: dict[str, Any]) -> None:
     every = read() | {name: found}
     content = {
         "command": "python -m tests.faults",
-        "environment": environment(),
         "faults": {each: every[each] for each in FAULTS if each in every},
     }
-    files.publish(RESULTS, lambda file: file.write_text(json.dumps(content, indent=1) + "\n"))
-    page = markdown.insert(PAGE.read_text(), "reliability", table(content["faults"]))
-    files.publish(PAGE, lambda file: file.write_text(page))
+    files.publish(RESULTS, lambda file: file.write_text(json.dumps(content, indent=1) + "\n", "utf-8"))
+    page = markdown.insert(PAGE.read_text("utf-8"), "reliability", table(content["faults"]))
+    files.publish(PAGE, lambda file: file.write_text(page, "utf-8"))
 
 
 def table(faults: dict[str, dict[str, Any]]) -> str:

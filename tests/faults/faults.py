@@ -28,6 +28,7 @@ import numpy as np
 from lsg_jax import Run, load_run, models
 from tests.conftest import Tiny
 from tests.small_cifar10 import prepare
+from tests.test_health import steady
 
 PROJECT = Path(__file__).parents[2]
 EPOCHS, STEPS = 7, 5  # STEPS an epoch
@@ -35,6 +36,7 @@ OPTIONS = ("--model=tiny", f"--epochs={EPOCHS}", "--train-examples=320", "--batc
 DIGESTS = "digests.json"  # the last of a checkpoint that is written
 WRITTEN = "checkpoints/*.orbax-checkpoint-tmp"  # a checkpoint that is not whole yet
 PORTS = 20000, 32000  # below those that Linux gives to whoever asks for any
+KINDS = ("metrics", "events", "checkpoints")  # of files that an epoch writes, in this order
 GRACE = 30.0  # seconds between a preemption's warning and its end
 
 
@@ -223,7 +225,7 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
 
 
 def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> str:
-    """SIGTERM or SIGINT: saved within the grace, and the status says which it was; it may have ended."""
+    """SIGTERM or SIGINT: saved within the grace, and the status says which it was; it may compile, or have ended."""
     process = start(folder)
     await_lock(process, folder)
     time.sleep(rng.uniform(0, whole().ended - whole().began))
@@ -237,6 +239,9 @@ def warn(number: signal.Signals, rng: np.random.Generator, folder: Path) -> str:
     if process.returncode == 0:
         assert trained == EPOCHS, f"it went on after {trained} epochs of {EPOCHS}: {said}"
         hit = "what follows the last epoch"
+    elif process.returncode == -number:
+        assert stopped == 0, said
+        hit = "compiling"
     else:
         assert process.returncode == 128 + number, (process.returncode, said)
         hit = "training" if "saved; repeat the same command" in said else "before or after it"
@@ -271,7 +276,7 @@ def damage(how: Callable[[np.random.Generator, Path], None], rng: np.random.Gene
     assert re.search(rf"warning: checkpoint \S+/{newest.name} is (damaged|incomplete)", said), (
         f"of {file} it was said: {said}"
     )
-    assert re.search(rf"resuming after epoch \d, step {before.name}\n", out), out
+    assert_resumed(out, before)
     (kept,) = set(folder.glob("damaged/*")) - aside
     assert kept.name.startswith(f"{newest.name}-")
     return re.sub(r"[0-9a-f]{32}", "...", str(file.relative_to(newest)))
@@ -292,16 +297,35 @@ def remove(rng: np.random.Generator, file: Path) -> None:
 
 
 def no_large_files(rng: np.random.Generator, folder: Path) -> str:
-    """From the start, or right after a random metric line, no file can grow beyond a random size."""
-    sizes = [path.stat().st_size for path in whole().folder.rglob("*") if path.is_file() and path.suffix != ".png"]
-    trained, every, limit = rng.integers(EPOCHS), rng.choice((1, EPOCHS)), int(rng.uniform(0, max(sizes)))
-    process = start(folder, f"--checkpoint-every={every}")
-    while epochs(folder) < trained:
-        assert process.poll() is None, process.communicate()
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    """A file of a random kind cannot be written in a random epoch, as it would grow beyond a random size."""
+    process, kind = stopped(rng, folder)
+    if kind == "checkpoints":
+        largest = max(path.stat().st_size for path in complete(whole().folder)[-1].glob("training/*"))
+        limit = rng.integers(largest)
+    else:
+        limit = sum(path.stat().st_size for path in folder.glob(f"{kind}.*")) + rng.integers(100)  # less than is added
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+    process.send_signal(signal.SIGCONT)
     error = refused(process, "File too large")
     goes_on(folder)
-    return named(error, folder)
+    assert named(error, folder) == kind, error
+    return kind
+
+
+def stopped(
+    rng: np.random.Generator, folder: Path, epochs: dict[str, int] | None = None
+) -> tuple[subprocess.Popen[str], str]:
+    """Runs the command until it is about to write files of a random kind in a random epoch, and returns that kind.
+
+    ``epochs`` are how many it may be, where these are fewer.
+    """
+    kind = str(rng.choice(KINDS))
+    epoch = rng.integers((epochs or {}).get(kind, EPOCHS))
+    process = start(folder, env=os.environ | {"STOP_BEFORE": f"{kind} {epoch}"})
+    ended = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    assert ended.si_code == os.CLD_STOPPED, process.communicate()
+    return process, kind
 
 
 def refused(process: subprocess.Popen[str], reason: str) -> str:
@@ -326,14 +350,20 @@ def goes_on(folder: Path) -> str:
     if last is not None:
         opened(last)
     out, _ = finish(folder)
-    if last is None:
-        assert "resuming" not in out, out
-    elif int(last.name) == EPOCHS * STEPS:
+    if last is not None and int(last.name) == EPOCHS * STEPS:
         assert "it was finished before" in out, out
     else:
-        assert re.search(rf"resuming after epoch \d, step {last.name}\n", out), out
+        assert_resumed(out, last)
     assert_as_if_nothing_had_been(folder)
     return "before the first checkpoint" if last is None else "after a checkpoint"
+
+
+def assert_resumed(out: str, last: Path | None) -> None:
+    """Asserts that training went on from the checkpoint ``last``, from the start where there was none."""
+    if last is None:
+        assert "resuming" not in out, out
+    else:
+        assert re.search(rf"resuming after epoch \d+, step {last.name}\n", out), out
 
 
 @contextmanager
@@ -352,19 +382,24 @@ def remount(folder: Path, how: str) -> None:
 
 
 def full_disk(rng: np.random.Generator, folder: Path) -> str:
-    """The disk is full at a random moment, of half of the tries by the first checkpoint; once there is room it goes on.
+    """The disk is full as a file of a random kind is to be written; once there is room it goes on.
 
-    A file system in memory has whole pages, and of what precedes that checkpoint each file takes one.
+    A file system in memory has whole pages, which hold all metric lines and events: only the first of them need one.
     """
-    page = resource.getpagesize()
-    needed = sum(-(-path.stat().st_size // page) for path in whole().folder.rglob("*") if path.is_file())
-    pages = rng.integers(1, 5 if rng.random() < 0.5 else int(0.9 * needed))  # a few more or less in another run
-    with disk(folder.parent / "disk", pages * page // 1024):
-        run = folder.parent / "disk" / "run"
-        error = refused(start(run), "No space left")
-        remount(folder.parent / "disk", "size=1g")
+    mounted, page = folder.parent / "disk", resource.getpagesize()
+    with disk(mounted, 1_000_000):
+        run = mounted / "run"
+        process, kind = stopped(rng, run, {"metrics": 1, "events": 1})
+        needed = len([path for path in complete(whole().folder)[-1].rglob("*") if path.is_file()])  # pages, or more
+        free = rng.integers(needed) if kind == "checkpoints" else 0
+        used = os.statvfs(mounted)
+        remount(mounted, f"size={(used.f_blocks - used.f_bfree + free) * page // 1024}k")
+        process.send_signal(signal.SIGCONT)
+        error = refused(process, "No space left")
+        remount(mounted, "size=1g")
         goes_on(run)
-        return named(error, run)
+        assert named(error, run) == kind, error
+        return kind
 
 
 def read_only(rng: np.random.Generator, folder: Path) -> str:
@@ -425,15 +460,18 @@ def other_devices(rng: np.random.Generator, folder: Path) -> str:
     order = rng.permutation([1, 2, 8])
     for devices in order:
         trained = epochs(folder / "run")
-        process = start(folder / "run", settings, env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)})
+        *_, last = None, *complete(folder / "run")
+        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
+        process = start(folder / "run", settings, env=env, stdout=subprocess.PIPE)
         goal = trained + rng.integers(1, 5)
         while epochs(folder / "run") < goal:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         process.kill()
-        process.communicate()
+        assert_resumed(process.communicate()[0], last)
     assert epochs(folder / "run") < 40, "nothing was left to resume"
-    finish(folder / "run", settings)
+    last = complete(folder / "run")[-1]
+    assert_resumed(finish(folder / "run", settings)[0], last)
     assert_same_curve(folder / "run", folder / "one")
     return ", ".join(map(str, order)) + " devices"
 
@@ -488,11 +526,13 @@ def two_hosts(number: signal.Signals, rng: np.random.Generator, folder: Path) ->
     def begin() -> list[subprocess.Popen[str]]:
         joined = (f"--coordinator={address()}", "--processes=2")
         env = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
-        return [start(folder / "two", *settings, *joined, f"--process={process}", env=env) for process in range(2)]
+        return [
+            start(folder / "two", *settings, *joined, f"--process={process}", env=env, stdout=subprocess.PIPE)
+            for process in range(2)
+        ]
 
-    metrics = folder / "two" / "metrics.jsonl"
     both = begin()
-    while not metrics.exists() or not metrics.read_text():
+    while not complete(folder / "two"):
         assert both[0].poll() is None, both[0].communicate()
         time.sleep(0.02)
     time.sleep(rng.uniform(0, 0.2) * seconds)
@@ -504,19 +544,26 @@ def two_hosts(number: signal.Signals, rng: np.random.Generator, folder: Path) ->
     assert "another process has ended" in said or "another task died" in said, said
     both[dead].kill()
     both[dead].communicate()
-    again = begin()
-    for process in again:
-        _, said = process.communicate(timeout=300)
+    last, again = complete(folder / "two")[-1], begin()
+    for index, process in enumerate(again):
+        out, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
+        if index == 0:  # which speaks for both
+            assert_resumed(out, last)
     assert {path.suffix for path in (folder / "two").glob("events.*")} <= {f".{both[0].pid}", f".{again[0].pid}"}
     assert_same_curve(folder / "two", folder / "one")
     return f"process {dead}"
 
 
+def lasting(rng: np.random.Generator, folder: Path) -> str:
+    """A long training neither grows nor compiles again."""
+    return steady("experiments.digits", (), 300, folder.parent)
+
+
 def tested(file: str, chosen: str, rng: np.random.Generator, folder: Path) -> str:
     """Faults that are not a matter of chance: each place once, by the tests of them."""
     process = launch(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}", "-k", chosen],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}", "-k", chosen, "-m", ""],
         stdout=subprocess.PIPE,
     )
     out, _ = process.communicate(timeout=600)
@@ -554,6 +601,8 @@ FAULTS = {
     "a checkpoint of an earlier version": Fault(
         functools.partial(tested, "test_run_folder.py", "earlier or committed"), 1
     ),
+    "command lines of random words, 2,000": Fault(functools.partial(tested, "test_fuzz.py", "two_thousand"), 1),
+    "memory, descriptors, threads and compilations over 300 epochs": Fault(lasting, 1),
     "another number of devices": Fault(other_devices, 3),
     "one of two hosts dies": Fault(functools.partial(two_hosts, signal.SIGKILL), 3),
     "one of two hosts falls silent": Fault(functools.partial(two_hosts, signal.SIGSTOP), 3),
