@@ -67,6 +67,7 @@ results-epochs: .venv/installed
 # The two plans that start from a public ResNet-20 need it: make INIT=resnet20.safetensors reproduce
 INIT ?=
 reproduce: .venv/installed
+	@echo "the times that are told leave out what comes after these plans: results-digits, -schedules and -epochs, an hour"
 	@$(if $(INIT),,echo "without INIT=CHECKPOINT the plans that start from a public ResNet-20 are left out")
 	.venv/bin/python -m experiments.reproduce cifar10 scratch tuning seeds digits-gates digits-gates-denser \
 		$(if $(INIT),finetune weights --init=$(INIT)) $(CIFAR10)

@@ -43,7 +43,7 @@ its `report.html`, where it has one, has the pictures (download it and open it i
   choices, some stricter than the paper's figures.
 - **Data and budgets.** CIFAR-10 is a copy that had once been re-encoded as JPEG: figures compare with each other, not
   with those of the original images. Insertion and deletion are means over the first 1,000 test images, or all of fewer;
-  the attacks have the short budget of `experiments.attacks`, which they state.
+  the attacks have the budget that stands beside them: that of the papers they are from (cited), or a short one.
 - **The paper's figures** are those of ResNet20 on CIFAR-10, and of AlexNet for its C_IC; beside them stand those of
   [its authors' later one](https://arxiv.org/abs/2007.08194) (ECCV 2020) and of [a
   re-implementation](https://github.com/NeverGiveU/NNInterpretation) of that."""
@@ -334,7 +334,11 @@ def _unshown(measured: dict[str, list[str]]) -> Iterator[str]:
 
 def _arms_section(file: Path, content: dict[str, Any]) -> list[str]:
     kept = all((file.parent / "runs" / Path(run).name).is_dir() for run in content["runs"])
-    unkept = "" if kept else " The runs themselves are not kept here; the command of each is among the numbers."
+    unkept = (
+        ""
+        if kept
+        else " The runs themselves, a megabyte each, are not kept here; the command of each is among the numbers."
+    )
     untold = f" Not told of, as the control's figure depends on the arm beside it: {verdicts.PAIRED}."
     if content["untold"]:
         untold += f" Nor, as not every network here has images to tell by: {', '.join(content['untold'])}."
