@@ -14,7 +14,7 @@ from lsg_jax.training import loop
 from lsg_jax.training.folder import check_folder
 from tests.conftest import tiny_run
 
-FIXTURES = Path(__file__).parent / "fixtures"  # two epochs of ``tiny``, written by save_run as it was then
+FIXTURES = Path(__file__).parent / "fixtures"  # two epochs of ``tiny``, written as each version did
 RUNS = sorted((Path(__file__).parents[1] / "results").glob("runs/*"))
 ALTERED = {
     "model": "resnet8",
@@ -94,6 +94,17 @@ def test_a_run_of_an_earlier_version_is_not_trained_on_and_its_checkpoint_left_a
         loop.fit(elsewhere, data.load("digits", train_examples=320), tmp_path / name)
     (tmp_path / name / "lock").unlink()
     assert contents(tmp_path / name) == contents(FIXTURES / name)
+
+
+@pytest.mark.parametrize("name", ["format2-training", "format3-training"])
+def test_a_training_of_an_earlier_version_goes_on(name, whole_run, tmp_path, capsys):
+    shutil.copytree(FIXTURES / name, tmp_path / name)
+    history = loop.fit(*tiny_run(), tmp_path / name)
+    assert "resuming after epoch 2, step 6\n" in capsys.readouterr().out
+    assert [line["epoch"] for line in history] == [0, 1, 2, 3]
+    # Trained on another machine as far as that: equal but for rounding.
+    for measure in ("train_loss", "test_cross_entropy", "density", "learning_rate"):
+        assert [line[measure] for line in history] == pytest.approx([line[measure] for line in whole_run[1]], rel=1e-3)
 
 
 @pytest.mark.parametrize("imported", [False, True])
