@@ -100,6 +100,7 @@ PLANS = {
         "cifar10",
         (
             *_SCRATCH,
+            Training("cifar10-none-21", 21, ("--gate=none",)),  # as many as cifar10-learned has plain epochs
             Training("cifar10-no-sparsity", 16, ("--gate=learned", _GENTLE, "--sparsity-weight=0")),
             Training("cifar10-none-longer", 10, ("--gate=none", *_TUNED), start="cifar10-none"),
             Training(
