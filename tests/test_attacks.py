@@ -358,8 +358,11 @@ def test_attacks_refuse_budgets_that_make_no_sense(attack, options, message):
 
 
 def test_attacks_refuse_other_images():
-    for images in (np.zeros((1, 4, 4, 1)), np.zeros((2, 4, 4, 1), np.uint8)):
-        with pytest.raises(ValueError, match="must be uint8"):
+    for images, said in (
+        (np.zeros((1, 4, 4, 1)), "must be an array uint8"),
+        (np.zeros((2, 4, 4, 1), np.uint8), "labels"),
+    ):
+        with pytest.raises(ValueError, match=said):
             attacks.one_pixel(bump, images, np.zeros(1, int), KEY)
 
 

@@ -719,13 +719,47 @@ FUNCTIONS = {
     ),
     "attacks.local_search: images": (
         lambda: attacks.local_search(uniform, IMAGES / 255, LABELS, jax.random.key(0)),
-        "images must be uint8",
+        r"images must be an array uint8",
     ),
+    "attacks.one_pixel: a list of images": (
+        lambda: attacks.one_pixel(uniform, [IMAGES], LABELS, KEY),
+        r"images must be an array uint8\[N, H, W, channels\], got \[",
+    ),
+    "attacks.one_pixel: a list of labels": (
+        lambda: attacks.one_pixel(uniform, IMAGES, LABELS.tolist(), KEY),
+        "labels must be an array integer",
+    ),
+    "attacks.one_pixel: key": (lambda: attacks.one_pixel(uniform, IMAGES, LABELS, 0), "a key of jax.random is needed"),
+    "attacks.one_pixel: fraction": (lambda: attack(population=10.5), "population must be a whole number .* got 10.5"),
+    "attacks.one_pixel: scale": (lambda: attack(scale="a"), "scale must be a finite number, got 'a'"),
+    "attacks.one_pixel: one probability": (
+        lambda: attacks.one_pixel(lambda images: images.mean((1, 2, 3)), IMAGES, LABELS, KEY),
+        r"must return an array \[N, C\] for N images",
+    ),
+    "attacks.one_pixel: values": (
+        lambda: attacks.one_pixel(lambda images: np.asarray(images), IMAGES, LABELS, KEY),
+        "must be a function that JAX can trace",
+    ),
+    "attacks.local_search: text": (
+        lambda: attacks.local_search(uniform, IMAGES, LABELS, KEY, rounds="a"),
+        "rounds must be a whole number of at least 0, got 'a'",
+    ),
+    "localization.deletion_insertion: values": (
+        lambda: localization.deletion_insertion(
+            lambda images: np.asarray(images), IMAGES, MAPS, LABELS, fill=(0, 0, 0)
+        ),
+        "must be a function that JAX can trace",
+    ),
+    "models.create: list": (lambda: models.create(["resnet20"], 10), r"unknown model \['resnet20'\]"),
     "attacks.one_pixel: population": (lambda: attack(population=2), "got 2"),
     "attacks.one_pixel: generations": (lambda: attack(generations=-1), "-1"),
     "comparison.share_interval: none": (
         lambda: comparison.share_interval(np.zeros(0, bool)),
         r"a share's values must be an array bool\[N\], got bool\[0\]",
+    ),
+    "classifier.num_classes: one probability": (
+        lambda: classifier.num_classes(lambda images: images.mean((1, 2, 3)), IMAGES.shape),
+        r"must return an array \[N, C\] for N images",
     ),
     "classifier.correct: shapes": (
         lambda: classifier.correct(LABELS, np.ones((5, 3))),
@@ -925,6 +959,14 @@ FUNCTIONS = {
     "loop.fit: no configuration": (
         lambda: loop.fit(None, DATASET, Path("run")),
         "the configuration must be of type Config, got None",
+    ),
+    "loop.fit: small images": (
+        lambda: loop.fit(
+            Config(model="alexnet", optimizer=OptimizerConfig(batch_size=2)).resolve(6, 3, 256),
+            DATASET._replace(train=data.Split(IMAGES[:, :3], LABELS), test=data.Split(IMAGES[:, :3], LABELS)),
+            Path("run"),
+        ),
+        "--model=alexnet takes images of at least 4x4, got 3x8",
     ),
     "loop.fit: no folder": (lambda: loop.fit(CONFIG, DATASET, None), "a path is needed, got None"),
     "loop.fit: no data": (

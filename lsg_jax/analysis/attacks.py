@@ -7,6 +7,7 @@ holds the candidates of one image. Its random choices depend on the key and its 
 a smaller one and goes on.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lsg_jax import checks
-from lsg_jax.analysis.classifier import as_pytree
+from lsg_jax.analysis.classifier import as_pytree, num_classes
 
 Probabilities = Callable[[jax.Array], jax.Array]
 
@@ -56,20 +57,23 @@ class _Search(NamedTuple):
 
 
 def _checked(attack: Callable[..., Attack]) -> Callable[..., Attack]:
-    """Checks images and labels before an attack is traced, when what they hold can be seen."""
+    """Checks what an attack is given before it is traced, when that can be seen; ranges it checks itself."""
+    options_of = inspect.signature(attack).parameters
 
     @wraps(attack)
     def checked(
         probabilities: Probabilities, images: jax.Array, labels: jax.Array, key: jax.Array, **options: Any
     ) -> Attack:
-        if images.ndim != 4 or images.dtype != jnp.uint8 or labels.shape != images.shape[:1]:
-            raise ValueError(
-                f"images must be uint8[N, H, W, channels] and labels i[N], got {images.dtype}{images.shape} "
-                f"and {labels.dtype}{labels.shape}"
-            )
-        classes = jax.eval_shape(lambda block: probabilities(_scaled(block)), images).shape[1]
-        checks.class_labels(labels, classes)
-        return attack(as_pytree(probabilities), images, labels, key, **options)
+        network = as_pytree(probabilities)
+        checks.array("images", images, jnp.uint8, "N", "H", "W", "channels")
+        checks.class_labels(labels, num_classes(network, images.shape), len(images))
+        checks.key(key)
+        for name, value in options.items():
+            if isinstance(default := options_of[name].default, float):
+                checks.number(name, value)
+            elif value != default:
+                checks.whole(name, value, 0)
+        return attack(network, images, labels, key, **options)
 
     return checked
 

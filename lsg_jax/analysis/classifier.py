@@ -75,3 +75,20 @@ def as_pytree(probabilities: Callable[[jax.Array], jax.Array]) -> Callable[[jax.
     if not callable(probabilities):
         raise ValueError(f"a function from images to probabilities is needed, got {checks.described(probabilities)}")
     return Partial(probabilities) if jax.tree_util.all_leaves([probabilities]) else probabilities
+
+
+def num_classes(probabilities: Callable[[jax.Array], jax.Array], shape: tuple[int, ...]) -> int:
+    """Returns C of a network that makes f[N, C] of images f32[N, H, W, channels] of this ``shape``.
+
+    Raises ValueError where it makes anything else of them, or JAX cannot trace it.
+    """
+    try:
+        found = jax.eval_shape(probabilities, jax.ShapeDtypeStruct(shape, np.float32))
+    except jax.errors.JAXTypeError as error:
+        raise ValueError(
+            "probabilities must be a function that JAX can trace, such as Run.probabilities, and this one asks for the "
+            "values of its images"
+        ) from error
+    if getattr(found, "shape", ())[:1] != shape[:1] or len(found.shape) != 2:
+        raise ValueError(f"probabilities must return an array [N, C] for N images, got {found}")
+    return int(found.shape[1])

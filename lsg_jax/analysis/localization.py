@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from lsg_jax import checks
-from lsg_jax.analysis.classifier import as_pytree, correct
+from lsg_jax.analysis.classifier import as_pytree, correct, num_classes
 
 
 class Curves(NamedTuple):
@@ -120,8 +120,7 @@ def deletion_insertion(
     size = maps[0].size
     checks.whole("steps", steps, 1, size)
     checks.whole("batch_size", batch_size, 1)
-    scaled = jax.ShapeDtypeStruct(images.shape, np.float32)
-    checks.class_labels(classes, jax.eval_shape(probabilities, scaled).shape[1], len(images), name="classes")
+    checks.class_labels(classes, num_classes(network, images.shape), len(images), name="classes")
     counts = np.round(np.linspace(0, size, steps + 1)).astype(np.int32)
     curves = [
         np.asarray(_curves(network, *(a[start : start + batch_size] for a in (images, maps, classes)), counts, fill))

@@ -20,7 +20,7 @@ PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 def constructor(name: str) -> Callable[..., GatedNetwork]:
     """Returns what makes the named model. Raises ValueError, with the known names, on any other."""
-    if name not in MODELS:
+    if not (isinstance(name, str) and name in MODELS):
         usual, most = "alexnet, resnet20, resnet32, resnet44, resnet56, resnet110", 6 * _MOST_BLOCKS + 2
         raise ValueError(
             f"unknown model {name!r}; choose one of: {usual}, or another resnet of 6 n + 2 layers, at most {most}"

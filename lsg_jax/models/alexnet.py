@@ -22,6 +22,10 @@ class AlexNet(GatedNetwork):
         return self.widths[-1]
 
     @property
+    def least_side(self) -> int:
+        return 4  # halved twice
+
+    @property
     def last_convolution(self) -> tuple[str, ...]:
         return (f"convs_{len(self.widths) - 1}",)
 

@@ -44,6 +44,11 @@ class GatedNetwork(nn.Module):
         raise NotImplementedError
 
     @property
+    def least_side(self) -> int:
+        """How many pixels high and wide an image must be at least."""
+        return 1
+
+    @property
     def last_convolution(self) -> tuple[str, ...]:
         """The path of the last convolution in ``params``."""
         raise NotImplementedError

@@ -135,6 +135,9 @@ def _check(configs: list[Config], dataset: Dataset, paths: list[Path], mesh: Mes
     model = models.create(config.model, len(dataset.class_names))
     if config != config.resolve(len(dataset.train.labels), model.num_classes, model.num_filters):
         raise ValueError("the configuration is not resolved; call Config.resolve first")
+    height, width = dataset.train.images.shape[1:3]
+    if min(height, width) < (least := model.least_side):
+        raise ValueError(f"--model={config.model} takes images of at least {least}x{least}, got {height}x{width}")
     data = describe_data(dataset)
     parallel.check_same(config.settings() | {"seeds": len(configs), "folder": str(paths[0]), "data": data})
     batch_size, devices = config.optimizer.batch_size, mesh.shape[parallel.AXIS]
