@@ -444,7 +444,7 @@ def test_arms_with_several_seeds_have_their_verdicts_at_a_glance(tmp_path):
     assert "| claim | y, z: both (2 seeds) |\n| --- | --- |\n| a claim | cannot tell |\n" in page
     assert "not kept here" not in page
     write_comparison(tmp_path, **judged, runs={"runs/both/seed0": {"command": "x"}})
-    unkept = "The runs themselves are not kept here; the command of each is among the numbers."
+    unkept = "The runs themselves, a megabyte each, are not kept here; the command of each is among the numbers."
     assert unkept in results.page(results.read(tmp_path))
 
 

@@ -348,12 +348,16 @@ def test_a_signal_while_programs_are_compiled_ends_a_command_at_once(tmp_path, w
 
 
 def test_ctrl_c_that_is_a_keyboard_interrupt_stays_one_while_programs_are_compiled():
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    assert before[0] is signal.default_int_handler
-    with signals.ending_at_once():
-        assert signal.getsignal(signal.SIGINT) is before[0]
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    others = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        before = signal.getsignal(signal.SIGTERM)
+        with signals.ending_at_once():
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) == before
+    finally:
+        signal.signal(signal.SIGINT, others)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
