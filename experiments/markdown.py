@@ -40,4 +40,4 @@ def fill(tables: Mapping[str, str]) -> None:
         page = page_of(name)
         texts[page] = insert(texts.get(page, page.read_text("utf-8")), name, content)
     for page, text in texts.items():
-        files.publish(page, partial(Path.write_text, data=text))
+        files.publish(page, partial(Path.write_text, data=text, encoding="utf-8"))

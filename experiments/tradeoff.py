@@ -190,7 +190,7 @@ def write(options: Options) -> None:
         "curves": curves(found),
     }
     text = claims.to_json(content)
-    files.publish(options.output, partial(Path.write_text, data=text))
+    files.publish(options.output, partial(Path.write_text, data=text, encoding="utf-8"))
     drawn = options.output.with_suffix(".png")
     cli.save_figure(picture(json.loads(text)), drawn)
     for arm, differs in compared.items():
