@@ -67,15 +67,16 @@ class AlexNet(nn.Module):
 
 
 MODELS: dict[str, Any] = {"resnet20": ResNet20, "alexnet": AlexNet}
+MODES = {"compiled": "default", "graphs": "reduce-overhead"}  # of torch.compile; the latter replays CUDA graphs
 
 
 class Trainer:
-    def __init__(self, model, device="cpu", compiled=False, autocast=False):
+    def __init__(self, model, device="cpu", kind="eager", autocast=False):
         torch.manual_seed(0)
         torch.backends.cudnn.benchmark = True
         self.device = device
         self.model = MODELS[model]().to(device, memory_format=torch.channels_last)
-        self.forward = torch.compile(self.model) if compiled else self.model
+        self.forward = self.model if kind == "eager" else torch.compile(self.model, mode=MODES[kind])
         self.precision = partial(torch.autocast, device, torch.bfloat16, enabled=autocast)
         kernels = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]
@@ -171,9 +172,9 @@ def epoch(file, workers):
     return run
 
 
-def device_epoch(file, model, path, device, compiled, batch):
+def device_epoch(file, model, path, device, kind, batch):
     """The whole data set on the device, shuffled, cropped and flipped there, a batch at a time, without a loader."""
-    trainer = Trainer(model, device, compiled, autocast=True)
+    trainer = Trainer(model, device, kind, autocast=True)
     step = {"std": trainer.std_step, "lsg": trainer.lsg_step}[path]
     data = np.load(file)
     images = F.pad(torch.from_numpy(data["train_images"]).to(device), (0, 0, 4, 4, 4, 4))

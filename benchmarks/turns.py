@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,17 +92,39 @@ def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[f
     return [one / other for one, other in zip(numerators, denominators, strict=True)]
 
 
-def compare(ours: dict[str, Any], theirs: dict[str, Any], pairs: int, units: float) -> dict[str, Any]:
-    """Runs both orders in turn and returns medians, in ``units`` a second, and every turn's ratio, ours over theirs."""
+def measure(sides: dict[str, dict[str, Any]], pairs: int) -> dict[str, dict[str, Any]]:
+    """Starts the worker of each order, all at once, then runs them in turn, ``pairs`` times.
+
+    Returns, for each, the seconds of every turn, its peak memory in bytes and the version of what runs.
+    """
     with ExitStack() as stack:
-        sides = [stack.enter_context(worker(**side)) for side in (ours, theirs)]
-        turns = [[turn() for _, turn in sides] for _ in range(pairs)]
-    seconds = [[turn[side]["seconds"] for turn in turns] for side in range(2)]
-    peaks = [max(turn[side]["peak_bytes"] for turn in turns) for side in range(2)]
+        with ThreadPoolExecutor(len(sides)) as pool:
+            started = pool.map(lambda order: stack.enter_context(worker(**order)), sides.values())
+            workers = dict(zip(sides, started, strict=True))
+        rounds = tqdm(range(pairs), "turns", leave=False, disable=None)
+        turns = [{name: turn() for name, (_, turn) in workers.items()} for _ in rounds]
     return {
-        "ours": units / median(seconds[0]),
-        "theirs": units / median(seconds[1]),
-        "pair_ratios": ratios(seconds[1], seconds[0]),
-        "peak_bytes": {"ours": peaks[0], "theirs": peaks[1]},
-        "versions": [version for version, _ in sides],
+        name: {
+            "seconds": [each[name]["seconds"] for each in turns],
+            "peak_bytes": max(each[name]["peak_bytes"] for each in turns),
+            "version": version,
+        }
+        for name, (version, _) in workers.items()
     }
+
+
+def against(ours: dict[str, Any], theirs: dict[str, Any], units: float) -> dict[str, Any]:
+    """Returns medians of what was measured, in ``units`` a second, and every turn's ratio, ours over theirs."""
+    return {
+        "ours": units / median(ours["seconds"]),
+        "theirs": units / median(theirs["seconds"]),
+        "pair_ratios": ratios(theirs["seconds"], ours["seconds"]),
+        "peak_bytes": {"ours": ours["peak_bytes"], "theirs": theirs["peak_bytes"]},
+        "versions": [ours["version"], theirs["version"]],
+    }
+
+
+def compare(ours: dict[str, Any], theirs: dict[str, Any], pairs: int, units: float) -> dict[str, Any]:
+    """Runs both orders in turn and returns what ``against`` does."""
+    measured = measure({"ours": ours, "theirs": theirs}, pairs)
+    return against(measured["ours"], measured["theirs"], units)
