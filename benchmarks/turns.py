@@ -1,6 +1,7 @@
 """Two workers that take turns: each runs its task once a turn, alone on the machine, and tells how long it took."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -54,7 +55,8 @@ def worker(
 
     Its memory is that of the commands, PyTorch's too, on huge pages unless ``huge_pages`` is false.
     """
-    environment = experiments.malloc_environment(huge_pages) | {"PYTHONPATH": str(PROJECT)}
+    path = os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
+    environment = experiments.malloc_environment(huge_pages) | {"PYTHONPATH": path}
     command = [python, "-m", f"benchmarks.{script}", json.dumps(order)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     with (

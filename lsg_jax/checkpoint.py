@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from lsg_jax import files
+from lsg_jax import files, machine
 
 # Of what a checkpoint means: 1 had other strided convolutions (XLA's 'SAME') and did not say so; 2 may lack digests.
 _FORMAT, _READABLE = 3, (2, 3)
@@ -97,7 +96,7 @@ class Checkpoints:
         Raises OSError where it cannot be written.
         """
         self._accuracies[step] = test_accuracy
-        run = run | {"format": _FORMAT, "written by": version("lsg-jax"), "test_accuracy": test_accuracy}
+        run = run | {"format": _FORMAT, "written by": machine.version("lsg-jax"), "test_accuracy": test_accuracy}
         items = {"variables": ocp.args.StandardSave(variables), "run": ocp.args.JsonSave(run)}
         if training is not None:
             items["training"] = ocp.args.StandardSave(training)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from lsg_jax import checks, files, gates, models
+from lsg_jax import checks, files, gates, machine, models
 from lsg_jax.checkpoint import Checkpoints, Damaged, is_checkpoint
 from lsg_jax.config import Config, OutputConfig
 from lsg_jax.data import Dataset, normalize
@@ -30,7 +29,7 @@ _BATCH = 500
 @lru_cache
 def environment() -> dict[str, str]:
     """Returns what figures depend on beside settings and data: versions, by package, and the kind of device."""
-    packages = {name: version(name) for name in _PACKAGES}
+    packages = {name: machine.version(name) for name in _PACKAGES}
     return {"python": platform.python_version(), **packages, "device": jax.devices()[0].device_kind}
 
 

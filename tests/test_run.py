@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import logging
+from importlib import metadata
 
 import chex
 import jax
@@ -17,6 +18,7 @@ from lsg_jax import load_run, save_run
 from lsg_jax.analysis import attacks
 from lsg_jax.checkpoint import Checkpoints
 from lsg_jax.config import DataConfig
+from lsg_jax.run import environment
 from lsg_jax.training import loop
 from tests.conftest import tiny_run
 
@@ -89,6 +91,27 @@ def test_a_saved_run_opens_as_it_was_and_says_nothing_of_this_machine(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "saved"]
     with pytest.raises(FileExistsError, match="saved exists already"):
         save_run(run, tmp_path / "saved")
+
+
+def test_without_an_installation_a_run_is_trained_saved_and_opened(tmp_path, monkeypatch):
+    found = metadata.version
+
+    def version(package):
+        if package == "lsg-jax":
+            raise metadata.PackageNotFoundError(package)
+        return found(package)
+
+    monkeypatch.setattr(metadata, "version", version)
+    environment.cache_clear()
+    try:
+        config, dataset = tiny_run()
+        loop.fit(config, dataset, tmp_path / "run")
+        run = load_run(tmp_path / "run")
+        assert run.environment["lsg-jax"] == "not installed"
+        assert run.environment["jax"] == jax.__version__
+        save_run(run, tmp_path / "saved")
+    finally:
+        environment.cache_clear()
 
 
 def test_a_run_saved_in_the_middle_of_an_epoch_claims_no_accuracy_of_another_state(runs, tmp_path):
