@@ -16,7 +16,7 @@ def write(name: str, measured: dict[str, Any], table: str | None = None) -> None
     """Writes what was measured, and its Markdown table into the part of a page marked ``name``."""
     file = Path("results/benchmarks", f"{name}.json")
     content = json.dumps(measured, indent=2) + "\n"
-    files.publish(file, lambda temporary: temporary.write_text(content, "utf-8"))
+    files.publish_text(file, content)
     if table is not None:
         markdown.fill({name: table})
     print(f"{file} written" if table is None else f"{file} and {markdown.page_of(name)} written")

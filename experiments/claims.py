@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from experiments import cli
 from experiments.network import Network, open_networks
+from lsg_jax import files
 from lsg_jax.analysis import comparison
 from lsg_jax.config import Unset
-from lsg_jax.files import publish
 
 
 class Picture(NamedTuple):
@@ -120,7 +120,7 @@ def rows(numbers: dict[str, Any]) -> list[list[Any]]:
 def write(claim: Claim, folder: Path) -> None:
     """Writes NAME.json and the pictures."""
     content = to_json({"title": claim.title, "caption": claim.caption, "numbers": claim.numbers})
-    publish(folder / f"{claim.name}.json", lambda file: file.write_text(content, "utf-8"))
+    files.publish_text(folder / f"{claim.name}.json", content)
     for name, picture in claim.pictures.items():
         cli.save_figure(picture.draw(), folder / f"{name}.png")
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from lsg_jax import files
@@ -40,4 +39,4 @@ def fill(tables: Mapping[str, str]) -> None:
         page = page_of(name)
         texts[page] = insert(texts.get(page, page.read_text("utf-8")), name, content)
     for page, text in texts.items():
-        files.publish(page, partial(Path.write_text, data=text, encoding="utf-8"))
+        files.publish_text(page, text)

@@ -73,7 +73,7 @@ def count(options: Options) -> None:
         },
     }
     content = claims.to_json(numbers)
-    files.publish(options.output, lambda file: file.write_text(content, "utf-8"))
+    files.publish_text(options.output, content)
     cli.save_figure(plots.ownership_bars(found, names), options.output.with_suffix(".png"))
     print(f"{options.output} and {options.output.with_suffix('.png')} written")
 

@@ -86,6 +86,16 @@ _SCRATCH = (
     Training("cifar10-joint-complement", 31, (*_JOINT, _GENTLE, _COSTS[1]), "cifar10-none"),
     Training("cifar10-joint-costs", 31, (*_JOINT, _GENTLE, *_COSTS), "cifar10-none", attack_images=attacks.IMAGES),
 )
+_PAPER = {
+    "none": ("--gate=none",),
+    "learned": ("--gate=learned", _GENTLE),
+    "lambda=1": ("--gate=learned",),
+    "joint": (*_JOINT, _GENTLE),
+    "fixed": ("--gate=fixed", _GENTLE),
+    "fixed-joint": ("--gate=fixed", "--scheme=joint"),
+    "joint-costs": (*_JOINT, _GENTLE, *_COSTS),
+}
+_PAPER_SEEDS = ("none", "learned", "fixed-joint", "joint-costs")
 PLANS = {
     "digits": Plan(
         "digits",
@@ -100,7 +110,6 @@ PLANS = {
         "cifar10",
         (
             *_SCRATCH,
-            Training("cifar10-none-21", 21, ("--gate=none",)),  # as many as cifar10-learned has plain epochs
             Training("cifar10-no-sparsity", 16, ("--gate=learned", _GENTLE, "--sparsity-weight=0")),
             Training("cifar10-none-longer", 10, ("--gate=none", *_TUNED), start="cifar10-none"),
             Training(
@@ -219,22 +228,18 @@ PLANS = {
         f"paper-{model}": Plan(
             "cifar10",
             tuple(
-                Training(f"paper-{model}-{name}", 151, (f"--model={model}", "--precision=bfloat16", *options))
-                for name, options in (
-                    ("none", ("--gate=none",)),
-                    ("learned", ("--gate=learned",)),
-                    ("gentle", ("--gate=learned", _GENTLE)),
-                    ("joint", _JOINT),
-                    ("fixed", ("--gate=fixed",)),
-                    ("fixed-joint", ("--gate=fixed", "--scheme=joint")),
-                    ("joint-costs", (*_JOINT, _GENTLE, *_COSTS)),
+                Training(
+                    f"paper-{model}-{name}{f'-seed{seed}' if seed else ''}",
+                    151,
+                    (f"--model={model}", "--precision=bfloat16", *options, *([f"--seed={seed}"] if seed else [])),
+                    None if name == "none" or seed else f"paper-{model}-none",
                 )
+                for name, options in _PAPER.items()
+                for seed in range(3 if name in _PAPER_SEEDS else 1)
             ),
             cost=cost,
-            seeds=3,
-            kept=False,
             summary="tradeoff",
         )
-        for model, cost in (("resnet20", 3), ("alexnet", 8.4))
+        for model, cost in (("resnet20", 1.0), ("alexnet", 2.8))
     },
 }

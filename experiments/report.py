@@ -261,7 +261,7 @@ def write(networks: list[Network], folder: Path, measures: Sequence[Measure] = M
         print(f"{found[-1].title}: {time.perf_counter() - began:.1f} s", flush=True)
     content = {"report.html": page(networks, found), "report.json": claims.to_json(content_of(networks, found))}
     for name, text in content.items():
-        files.publish(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
+        files.publish_text(folder / name, text)
         print(folder / name)
 
 

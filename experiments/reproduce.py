@@ -25,8 +25,9 @@ class Options:
     plans: tyro.conf.Positional[tuple[str, ...]]
     """One or more of: digits, seeds (digits, six of each arm), digits-gates and digits-gates-denser (twenty learned
     gates), cifar10 (from scratch), scratch (its arms of 31 epochs, compared), paper-resnet20 and paper-alexnet (151
-    epochs, three seeds of each arm, in bfloat16: for a GPU), tuning (the gate's settings, on held-out training images),
-    and, from the weights of --init, finetune and weights (the costs' weights, on held-out training images)."""
+    epochs, in bfloat16, three seeds of four of seven arms: for a GPU), tuning (the gate's settings, on held-out
+    training images), and, from the weights of --init, finetune and weights (the costs' weights, on held-out training
+    images)."""
     init: Unset[Path] = None
     """For finetune and weights: the PyTorch checkpoint of a ResNet-20 to start from."""
     data_dir: Unset[Path] = None

@@ -443,7 +443,7 @@ def write(options: Options) -> None:
         cli.save_figure(tradeoff.picture(compared), file.with_suffix(".png"))
     for name, figure in glance(found).items():
         cli.save_figure(figure, options.folder / name)
-    files.publish(options.folder / "README.md", lambda file: file.write_text(content, "utf-8"))
+    files.publish_text(options.folder / "README.md", content)
     print(options.folder / "README.md")
 
 

@@ -105,7 +105,7 @@ def write(options: Options) -> None:
     page = markdown.page_of(options.name)
     summary["command"] = "python -m experiments.summarize " + shlex.join(sys.argv[1:])
     file, content = Path("results") / f"{options.name}.json", json.dumps(summary, indent=1) + "\n"
-    files.publish(file, lambda temporary: temporary.write_text(content, "utf-8"))
+    files.publish_text(file, content)
     markdown.fill({options.name: table(summary)})
     print(f"{file} and {page} written")
 

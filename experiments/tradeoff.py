@@ -11,7 +11,6 @@ import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -190,7 +189,7 @@ def write(options: Options) -> None:
         "curves": curves(found),
     }
     text = claims.to_json(content)
-    files.publish(options.output, partial(Path.write_text, data=text, encoding="utf-8"))
+    files.publish_text(options.output, text)
     drawn = options.output.with_suffix(".png")
     cli.save_figure(picture(json.loads(text)), drawn)
     for arm, differs in compared.items():

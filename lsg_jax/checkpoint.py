@@ -112,7 +112,7 @@ class Checkpoints:
             for mark in folder.rglob("commit_success.txt"):
                 mark.write_text("", "utf-8")  # its being there counts; it says where the folder was written
             content = json.dumps(_digests(folder), indent=1) + "\n"
-            files.publish(folder / _DIGESTS, lambda file: file.write_text(content, "utf-8"))
+            files.publish_text(folder / _DIGESTS, content)
 
     def _folder(self, step: int) -> Path:
         return Path(self._manager.directory, str(step))

@@ -34,6 +34,11 @@ def publish(file: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def publish_text(file: Path, text: str) -> None:
+    """Writes ``text`` as UTF-8, as ``publish`` does. Raises OSError likewise."""
+    publish(file, lambda temporary: temporary.write_text(text, "utf-8"))
+
+
 def remove_leftovers(file: Path) -> None:
     """Removes what writers of ``file`` left that were killed; only for who alone may write it."""
     for leftover in file.parent.glob(f"{file.name}.{'[0-9a-f]' * 16}.tmp"):

@@ -97,14 +97,14 @@ class RunFolder:
             self.history, self.seconds = [], 0.0
         if parallel.is_first():
             settings = json.dumps(self._config.to_json(), indent=2) + "\n"
-            files.publish(self.path / "config.json", lambda file: file.write_text(settings, "utf-8"))
+            files.publish_text(self.path / "config.json", settings)
             self._checkpoints.set_aside(damaged, self.path / "damaged")
         parallel.barrier()
         self._checkpoints.reload()
         self._checkpoints.discard_after(step)
         if parallel.is_first():
             lines = "".join(json.dumps(line) + "\n" for line in self.history)
-            files.publish(self.path / "metrics.jsonl", lambda file: file.write_text(lines, "utf-8"))
+            files.publish_text(self.path / "metrics.jsonl", lines)
 
     def save(self, step: int, variables: Any, training: Any, *, measured: bool, seconds: float) -> None:
         """Saves a checkpoint; ``measured`` tells whether the last line of ``history`` is about these variables."""

@@ -92,9 +92,9 @@ def write(name: str, found: dict[str, Any]) -> None:
         "command": "python -m tests.faults",
         "faults": {each: every[each] for each in FAULTS if each in every},
     }
-    files.publish(RESULTS, lambda file: file.write_text(json.dumps(content, indent=1) + "\n", "utf-8"))
+    files.publish_text(RESULTS, json.dumps(content, indent=1) + "\n")
     page = markdown.insert(PAGE.read_text("utf-8"), "reliability", table(content["faults"]))
-    files.publish(PAGE, lambda file: file.write_text(page, "utf-8"))
+    files.publish_text(PAGE, page)
 
 
 def table(faults: dict[str, dict[str, Any]]) -> str:
