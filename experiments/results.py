@@ -43,7 +43,8 @@ its `report.html`, where it has one, has the pictures (download it and open it i
   choices, some stricter than the paper's figures.
 - **Data and budgets.** CIFAR-10 is a copy that had once been re-encoded as JPEG: figures compare with each other, not
   with those of the original images. Insertion and deletion are means over the first 1,000 test images, or all of fewer;
-  the attacks have the budget that stands beside them: that of the papers they are from (cited), or a short one.
+  the attacks have the budget that stands beside them: that of the papers they are from (cited), or a short one. In
+  bfloat16 another kind of device than the one that trained a network may classify a few images otherwise.
 - **The paper's figures** are those of ResNet20 on CIFAR-10, and of AlexNet for its C_IC; beside them stand those of
   [its authors' later one](https://arxiv.org/abs/2007.08194) (ECCV 2020) and of [a
   re-implementation](https://github.com/NeverGiveU/NNInterpretation) of that."""

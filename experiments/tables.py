@@ -40,13 +40,13 @@ def claims_table(report: dict[str, Any], stated: bool = False) -> str:
 def c_ic_table(trained: Iterable[tuple[Config, dict[str, Any]]]) -> str:
     """Returns Table 2, C_IC of networks and their controls, from the configuration of each and its report.
 
-    Where there is no ratio to the control's, which must be above 0, it has none.
+    It has no ratio where either is not above 0.
     """
     rows = []
     for config, report in trained:
         (row,) = (each for each in verdicts.rows(report) if each.place == ("correlation", "C_IC"))
         ours, control = (numbers["C_IC"] for numbers in verdicts.found(row, report))
-        figures = f"{ours:.4f}", f"{control:.4f}", f"{ours / control:.2f}" if row.tells(control) else ""
+        figures = f"{ours:.4f}", f"{control:.4f}", f"{ours / control:.2f}" if row.tells(control) and ours > 0 else ""
         described = report["networks"][0], config.model, config.scheme
         rows.append((*described, row.paper, *figures, verdicts.verdict(row, report)))
     heads = ("network", "model", "scheme", "the paper's", "ours", "control's", "ours / control's", "at most 0.62")

@@ -160,24 +160,26 @@ def test_table_2_has_each_fixed_gate_from_scratch_and_a_ratio_where_there_is_one
         "below": {"gate": "fixed"},
         "finetuned": {"gate": "fixed", "init": Path("public.th")},
         "learned": {},
+        "negative": {"gate": "fixed"},
     }
     for name, changed in settings.items():
         config = dataclasses.replace(learned.config, **changed)
         save_run(dataclasses.replace(learned, config=config), tmp_path / "runs" / name)
-        control = -0.01 if name == "below" else 0.1
+        ours, control = -0.02 if name == "negative" else 0.05, -0.01 if name == "below" else 0.1
         content = {
             "version": stored.VERSIONS["report"],
             "networks": [name, "plain"],
             "trained": {name: {"model": "alexnet", "gate": config.gate}, "plain": {"model": "alexnet", "gate": "none"}},
             "claims": {
                 "masking": {"numbers": {name: {}}},
-                "correlation": {"numbers": {name: {"C_IC": 0.05}, "plain": {"C_IC": control}}},
+                "correlation": {"numbers": {name: {"C_IC": ours}, "plain": {"C_IC": control}}},
             },
         }
         (tmp_path / "runs" / name / "report.json").write_text(json.dumps(content))
     assert results.table(tmp_path, "table2").splitlines()[2:] == [
         "| above | tiny | joint | 0.0684 (fixed gate) against 0.1224 | 0.0500 | 0.1000 | 0.50 | yes |",
         "| below | tiny | alternate | 0.0684 (fixed gate) against 0.1224 | 0.0500 | -0.0100 |  | no |",
+        "| negative | tiny | alternate | 0.0684 (fixed gate) against 0.1224 | -0.0200 | 0.1000 |  | yes |",
     ]
 
 
