@@ -542,12 +542,15 @@ def verdicts(columns: Mapping[str, Mapping[str, str]]) -> Figure:
     words = {word for column in columns.values() for word in column.values()}
     if unknown := words - _VERDICTS.keys():
         raise ValueError(f"a verdict must be one of {', '.join(_VERDICTS)}, got {min(unknown)!r}")
-    inches = max(5, 3.9 + 0.3 * len(columns)), 2.4 + 0.29 * len(claims)
+    labels = [_wrapped(claim, 60) for claim in claims]
+    heights = np.array([max(1.0, 0.1 + 0.5 * (1 + label.count("\n"))) for label in labels])  # two lines fill a row
+    down = dict(zip(claims, np.cumsum(heights) - heights / 2, strict=True))
+    inches = max(5, 3.9 + 0.3 * len(columns)), 2.4 + 0.29 * heights.sum()
     figure = _Figure(figsize=inches, layout="constrained")
     axis = figure.subplots()
     for verdict, (marker, size, face, edge) in _VERDICTS.items():
         found = [
-            (across, claims.index(claim))
+            (across, down[claim])
             for across, column in enumerate(columns.values())
             for claim, word in column.items()
             if word == verdict
@@ -559,9 +562,9 @@ def verdicts(columns: Mapping[str, Mapping[str, str]]) -> Figure:
         axis.plot([], [], linestyle="none", label="blank: not measured")
     text: dict[str, Any] = {"fontsize": 8, "linespacing": 1.05, "multialignment": "right"}
     axis.set_xticks(range(len(columns)), [_wrapped(name, 44) for name in columns], rotation=90, **text)
-    axis.set_yticks(range(len(claims)), [_wrapped(claim, 60) for claim in claims], **text)
+    axis.set_yticks(list(down.values()), labels, **text)
     axis.set_xlim(-0.6, len(columns) - 0.4)
-    axis.set_ylim(len(claims) - 0.4, -0.6)
+    axis.set_ylim(heights.sum() + 0.1, -0.1)
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.set_axisbelow(True)
     axis.tick_params(length=0)

@@ -248,13 +248,16 @@ def test_each_verdict_has_its_mark_where_claim_and_network_meet():
     }
     figure = plots.verdicts(columns)
     (axis,) = figure.axes
+    x, y, z = axis.get_yticks()
     assert {each.get_label(): each.get_offsets().tolist() for each in axis.collections} == {
-        "yes": [[0, 0]],
-        "yes, the control too": [[2, 2]],
-        "no": [[0, 1], [2, 0]],
-        "cannot tell": [[1, 1]],
-        "no images to tell by": [[2, 1]],
+        "yes": [[0, x]],
+        "yes, the control too": [[2, z]],
+        "no": [[0, y], [2, x]],
+        "cannot tell": [[1, y]],
+        "no images to tell by": [[2, y]],
     }
+    bottom, top = axis.get_ylim()
+    assert bottom > z > y > x > top  # claims down
     assert ticks(axis.get_yticklabels()) == ["x", "y", "z"]
     assert ticks(axis.get_xticklabels()) == ["a", "b", "c"]
     (legend,) = figure.legends
@@ -279,6 +282,7 @@ def test_a_verdict_without_a_mark_is_refused():
 
 def test_long_claims_and_arms_stay_apart_and_readable_across_a_page():
     claims = [f"beyond the paper: accuracy without a class's own filters by the gate {name}" for name in "abcdefgh"]
+    claims += [f"without filters of {name}, dog: {40 * 'no other '}"[:150] for name in "xyz"]  # three lines each
     arms = [f"finetune: learned, scheme joint, silence-weight 0.5, complement-weight 0.{seed}" for seed in range(18)]
     everything = {
         "v": "yes",
