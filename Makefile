@@ -62,8 +62,9 @@ results-epochs: .venv/installed
 	.venv/bin/python -m experiments.summarize --name=epochs --by gate epochs -- runs/tuning-none-9 runs/tuning-none \
 		runs/tuning-lambda=0.1
 
-# Every run of the paper's claims with its report, in results/: days on 2 cores; stopped, it goes on where it was. What
-# results/ holds already is done: remove its runs/, tradeoff-*.json and ownership-*.json to do all from nothing.
+# Every run of the paper's claims with its report, in results/, but for those of the paper's length, which take a GPU:
+# days on 2 cores; stopped, it goes on where it was. What results/ holds already is done: remove its runs/ (but for
+# paper-*), tradeoff-*.json and ownership-*.json to do all from nothing.
 # The two plans that start from a public ResNet-20 need it: make INIT=resnet20.safetensors reproduce
 INIT ?=
 reproduce: .venv/installed
