@@ -544,7 +544,7 @@ def verdicts(columns: Mapping[str, Mapping[str, str]]) -> Figure:
         raise ValueError(f"a verdict must be one of {', '.join(_VERDICTS)}, got {min(unknown)!r}")
     labels = [_wrapped(claim, 60) for claim in claims]
     heights = np.array([max(1.0, 0.1 + 0.5 * (1 + label.count("\n"))) for label in labels])  # two lines fill a row
-    down = dict(zip(claims, np.cumsum(heights) - heights / 2, strict=True))
+    down = dict(zip(claims, np.cumsum(heights) - (heights + heights[:1]) / 2, strict=True))
     inches = max(5, 3.9 + 0.3 * len(columns)), 2.4 + 0.29 * heights.sum()
     figure = _Figure(figsize=inches, layout="constrained")
     axis = figure.subplots()
@@ -564,7 +564,7 @@ def verdicts(columns: Mapping[str, Mapping[str, str]]) -> Figure:
     axis.set_xticks(range(len(columns)), [_wrapped(name, 44) for name in columns], rotation=90, **text)
     axis.set_yticks(list(down.values()), labels, **text)
     axis.set_xlim(-0.6, len(columns) - 0.4)
-    axis.set_ylim(heights.sum() + 0.1, -0.1)
+    axis.set_ylim(max(down.values()) + 0.6, -0.6)
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.set_axisbelow(True)
     axis.tick_params(length=0)
