@@ -564,7 +564,7 @@ def verdicts(columns: Mapping[str, Mapping[str, str]]) -> Figure:
     axis.set_xticks(range(len(columns)), [_wrapped(name, 44) for name in columns], rotation=90, **text)
     axis.set_yticks(list(down.values()), labels, **text)
     axis.set_xlim(-0.6, len(columns) - 0.4)
-    axis.set_ylim(max(down.values()) + 0.6, -0.6)
+    axis.set_ylim(max(down.values(), default=0) + 0.6, -0.6)
     axis.grid(alpha=0.25, linewidth=0.6)
     axis.set_axisbelow(True)
     axis.tick_params(length=0)
