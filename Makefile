@@ -77,8 +77,8 @@ reproduce: .venv/installed
 # The runs from the public ResNet-20 with the paper's method alone; without INIT there are none.
 FINETUNED = $(sort $(wildcard results/runs/finetune-learned* results/runs/finetune-joint-alone))
 
-# Those of the pictures: of the paper's length, which a GPU trains, where they are, else of a fifth of it.
-LONG = results/runs/$(if $(wildcard results/runs/paper-resnet20-learned),paper-resnet20,cifar10)
+# The runs of the paper's length, which a GPU trains; without them there are none.
+PAPER = $(wildcard results/runs/paper-resnet20-fixed-joint/report.json)
 
 # The tables and pictures of the README and the findings that come from those runs, which the repository holds: minutes.
 results-cifar10: .venv/installed
@@ -87,26 +87,26 @@ results-cifar10: .venv/installed
 	.venv/bin/python -m experiments.convergence --run=results/runs/cifar10-joint \
 		--against=results/runs/cifar10-learned --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.ownership --output=results/ownership-cifar10.json results/runs/cifar10-learned \
-		results/runs/cifar10-period6 results/runs/cifar10-joint $(wildcard results/runs/paper-resnet20-learned)
+		results/runs/cifar10-period6 results/runs/cifar10-joint $(if $(PAPER),results/runs/paper-resnet20-learned)
 	$(if $(FINETUNED),.venv/bin/python -m experiments.ownership --output=results/ownership-finetune.json $(FINETUNED))
-	.venv/bin/python -m experiments.gates --run=$(LONG)-learned \
+	.venv/bin/python -m experiments.gates --run=results/runs/cifar10-learned \
 		--against=results/runs/cifar10-no-sparsity --output=results/figures
-	for claim in masking localization; do \
-		.venv/bin/python -m experiments.$$claim --run=$(LONG)-learned \
-			--against=$(LONG)-none --output=results/figures $(CIFAR10) || exit; done
+	$(if $(PAPER),for claim in masking localization; do \
+		.venv/bin/python -m experiments.$$claim --run=results/runs/paper-resnet20-learned \
+			--against=results/runs/paper-resnet20-none --output=results/figures $(CIFAR10) || exit; done)
 	for claim in correlation clustering; do \
 		.venv/bin/python -m experiments.$$claim --run=results/runs/cifar10-fixed \
 			--against=results/runs/cifar10-none --output=results/figures $(CIFAR10) || exit; done
 	$(if $(FINETUNED),.venv/bin/python -m experiments.masking --run=results/runs/finetune-joint \
 		--against=results/runs/finetune-none --output=results/figures/finetune $(CIFAR10))
-	.venv/bin/python -m experiments.correlation --run=$(LONG)-fixed-joint \
-		--against=$(LONG)-none --output=results/figures/joint $(CIFAR10)
+	$(if $(PAPER),.venv/bin/python -m experiments.correlation --run=results/runs/paper-resnet20-fixed-joint \
+		--against=results/runs/paper-resnet20-none --output=results/figures/joint $(CIFAR10))
 	.venv/bin/python -m experiments.correlation --run=results/runs/alexnet-fixed \
 		--against=results/runs/alexnet-none --output=results/figures/alexnet $(CIFAR10)
 	.venv/bin/python -m experiments.similarity --run=results/runs/cifar10-joint-costs \
 		--against=results/runs/cifar10-none --output=results/figures $(CIFAR10)
 	.venv/bin/python -m experiments.results --tables stated-cifar10-learned table2 convergence ownership-cifar10 \
-		$(if $(wildcard results/runs/paper-resnet20-learned),stated-paper-resnet20-learned) \
+		$(if $(PAPER),stated-paper-resnet20-learned) \
 		$(if $(FINETUNED),ownership-finetune) $(if $(wildcard results/tradeoff-finetune.json),headline) \
 		$(foreach plan,scratch finetune tuning weights seeds,$(if $(wildcard results/tradeoff-$(plan).json),effects-$(plan))) \
 		$(foreach plan,digits-gates digits-gates-denser,$(if $(wildcard results/ownership-$(plan).json),ownership-$(plan)))

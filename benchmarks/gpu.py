@@ -1,8 +1,9 @@
 """``python -m benchmarks.gpu``: training on a GPU against PyTorch's, and the paper's 150 epochs.
 
 Both sides compute in bfloat16, in channels-last layout, and keep the data set on the GPU, where they shuffle, crop and
-flip it; PyTorch runs eagerly, compiled, and compiled with CUDA graphs. Writes ``results/benchmarks/gpu.json``. With
-``--smoke`` it runs through on any machine in minutes, on a few images, and writes nothing.
+flip it; PyTorch's network runs eagerly, compiled, and compiled with CUDA graphs. Writes
+``results/benchmarks/gpu.json``. With ``--smoke`` it runs through on any machine in minutes, on a few images, and writes
+nothing.
 """
 
 import json
@@ -27,7 +28,11 @@ from lsg_jax import checks, data, machine
 from lsg_jax.config import Unset
 
 # Of a --smoke: images of each split, images a step, and the comparisons, so that each part of the code runs once.
-EXAMPLES, SMOKE_BATCH, SMOKE = 64, 32, ((("resnet20", "lsg"), "compiled"), (("alexnet", "std"), "eager"))
+EXAMPLES, SMOKE_BATCH, SMOKE = (
+    64,
+    32,
+    ((("resnet20", "lsg"), "compiled"), (("resnet20", "lsg"), "graphs"), (("alexnet", "std"), "eager")),
+)
 ARMS = (("resnet20", "std"), ("resnet20", "lsg"), ("alexnet", "std"))
 KINDS = ("eager", "compiled", "graphs")
 
@@ -68,12 +73,15 @@ def compare(options: Options, file: str, examples: int) -> dict[str, Any]:
         order = {"task": "device_epoch", "arguments": arguments | {"batch": batch}, "threads": machine.cores()}
         return {"script": "torch_worker", "python": options.torch_python} | order
 
-    sides = {f"{model}-{path}": ours(model, path) for model, path in ARMS}
-    chosen = {"resnet20-lsg-against-std": ("resnet20-lsg", "resnet20-std")}
+    sides: dict[str, dict[str, Any]] = {}
+    chosen: dict[str, tuple[str, str]] = {}
     if options.torch_python != sys.executable or find_spec("torch"):
         for (model, path), kind in SMOKE if options.smoke else product(ARMS, KINDS):
-            name = f"{model}-{path}-{kind}"
-            sides[name], chosen[name] = theirs(model, path, kind), (f"{model}-{path}", name)
+            one, other = f"{model}-{path}", f"{model}-{path}-{kind}"
+            sides |= {one: ours(model, path), other: theirs(model, path, kind)}
+            chosen[other] = one, other
+    sides |= {f"resnet20-{path}": ours("resnet20", path) for path in ("std", "lsg")}
+    chosen["resnet20-lsg-against-std"] = "resnet20-lsg", "resnet20-std"
     measured, found = turns.measure(sides, options.pairs), {}
     for name, (one, other) in chosen.items():
         found[name] = turns.against(measured[one], measured[other], examples // batch * batch)

@@ -76,12 +76,12 @@ class Trainer:
         torch.backends.cudnn.benchmark = True
         self.device = device
         self.model = MODELS[model]().to(device, memory_format=torch.channels_last)
-        self.forward = self.model if kind == "eager" else torch.compile(self.model, mode=MODES[kind])
+        self.forward = self.model if kind == "eager" else torch.compile(self.model, mode=MODES[kind], dynamic=False)
         self.precision = partial(torch.autocast, device, torch.bfloat16, enabled=autocast)
         kernels = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]
         groups = [{"params": kernels, "weight_decay": 1e-4}, {"params": others}]
-        self.optimizer = torch.optim.SGD(groups, lr=0.01, momentum=0.9)
+        self.optimizer = torch.optim.SGD(groups, lr=0.01, momentum=0.9, fused=device != "cpu")
         self.gate = torch.ones(10, self.model.filters, device=device, requires_grad=True)
 
     def std_step(self, images, labels):

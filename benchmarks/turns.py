@@ -1,4 +1,4 @@
-"""Two workers that take turns: each runs its task once a turn, alone on the machine, and tells how long it took."""
+"""Workers that take turns: each runs its task once a turn, alone on the machine, and tells how long it took."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def worker(
         assert process.stdout is not None
         stdin, stdout = process.stdin, process.stdout
 
-        def read(hint: str = "") -> dict[str, Any]:
+        def read() -> dict[str, Any]:
             line = stdout.readline()
             try:
                 return json.loads(line)
@@ -78,6 +78,7 @@ def worker(
                 ended = f"status {status}" if status >= 0 else f"signal {-status}, {signal.strsignal(-status)}"
                 errors.seek(0)
                 said = (errors.read() + line).strip().splitlines() or ["it said nothing"]
+                hint = TORCH if "No module named 'torch'" in said[-1] else ""
                 raise ValueError(f"{script} failed at {order['task']} ({ended}: {said[-1]}){hint}") from error
 
         def turn() -> dict[str, Any]:
@@ -85,7 +86,7 @@ def worker(
                 stdin.write("\n")
             return read()
 
-        yield read(TORCH if script == "torch_worker" else "")["version"], turn
+        yield read()["version"], turn
         stdin.close()
 
 
@@ -97,14 +98,28 @@ def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[f
 def measure(sides: dict[str, dict[str, Any]], pairs: int) -> dict[str, dict[str, Any]]:
     """Starts the worker of each order, all at once, then runs them in turn, ``pairs`` times.
 
+    Before these each has a turn that does not count, in which it compiles and tunes, alone on the machine like all.
+
     Returns, for each, the seconds of every turn, its peak memory in bytes and the version of what runs.
+
+    Raises ValueError where a side does not start or ends; the message begins with its name.
     """
+
+    def named(name, act):
+        try:
+            return act()
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
     with ExitStack() as stack:
+
+        def start(name):
+            return named(name, lambda: stack.enter_context(worker(**sides[name])))
+
         with ThreadPoolExecutor(len(sides)) as pool:
-            started = pool.map(lambda order: stack.enter_context(worker(**order)), sides.values())
-            workers = dict(zip(sides, started, strict=True))
-        rounds = tqdm(range(pairs), "turns", leave=False, disable=None)
-        turns = [{name: turn() for name, (_, turn) in workers.items()} for _ in rounds]
+            workers = dict(zip(sides, pool.map(start, sides), strict=True))
+        rounds = tqdm(range(pairs + 1), ", ".join(sides), leave=False, disable=None)
+        turns = [{name: named(name, turn) for name, (_, turn) in workers.items()} for _ in rounds][1:]
     return {
         name: {
             "seconds": [each[name]["seconds"] for each in turns],

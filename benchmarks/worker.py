@@ -1,4 +1,4 @@
-"""The loop of a worker: one task, prepared and warmed up, which then runs once for every line read."""
+"""The loop of a worker: one task, prepared, which then runs once for every line read."""
 
 import json
 import sys
@@ -8,9 +8,8 @@ from typing import Any
 
 
 def serve(tasks: dict[str, Any], order: dict[str, Any], version: str) -> None:
-    """Prepares ``order['task']``, tells ``version`` once it is warm, then the seconds and peak memory of each run."""
+    """Prepares ``order['task']``, tells ``version``, then the seconds and peak memory of each run."""
     run = tasks[order["task"]](**order["arguments"])
-    run()
     print(json.dumps({"version": version}), flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()

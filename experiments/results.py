@@ -123,8 +123,8 @@ def page(results: Results) -> str:
         *_overview("At a glance, several seeds", "Judged by intervals over the seeds.", several, _SEEDS_PICTURE),
         *_findings_section(findings),
         "\n## Runs\n",
-        "Figures are those after the last epoch, minutes those of all epochs: on two cores or, in bfloat16, on a GPU, "
-        "the last one or two on two cores; some beside other work.\n",
+        "Figures are those after the last epoch, minutes those of all epochs, on whatever trained them, some beside "
+        "other work.\n",
         markdown.table(_RUN_HEADS, (_run_cells(path, results.reports) for path in results.paths)),
         *_sections(folder, results.reports, _claims_section),
         *_failures(folder, judged | several, findings),

@@ -156,7 +156,8 @@ class Checkpoints:
             raise self._damaged(step, "its run item is no dictionary")
         if (found := run.get("format", 1)) not in _READABLE:
             readable = " and ".join(map(str, _READABLE))
-            reader = f"lsg-jax {run['written by']}" if "written by" in run else f"commit {_LAST_OF_FORMAT_1} of lsg-jax"
+            writer = f"lsg-jax {run['written by']}" if run.get("written by") else "the version that wrote it"
+            reader = f"commit {_LAST_OF_FORMAT_1} of lsg-jax" if found == 1 else writer
             raise ValueError(
                 f"checkpoint {self._folder(step)} is of format {found}, and this version reads formats {readable}; "
                 f"train it again, or use {reader}"

@@ -9,9 +9,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def version(package: str) -> str:
-    """Returns the version of an installed package, or 'not installed' of one that is only on Python's path."""
+def version(package: str) -> str | None:
+    """Returns the version of an installed package, None of one that is only on Python's path."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "not installed"
+        return None

@@ -29,7 +29,7 @@ _BATCH = 500
 @lru_cache
 def environment() -> dict[str, str]:
     """Returns what figures depend on beside settings and data: versions, by package, and the kind of device."""
-    packages = {name: machine.version(name) for name in _PACKAGES}
+    packages = {name: machine.version(name) or "not installed" for name in _PACKAGES}
     return {"python": platform.python_version(), **packages, "device": jax.devices()[0].device_kind}
 
 

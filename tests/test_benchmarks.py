@@ -127,13 +127,29 @@ def test_a_comparison_keeps_its_command_its_revision_and_its_machine(monkeypatch
         ("raise ValueError('no such task')", "status 1: ValueError: no such task"),
         ("print('hello')", "status 0: hello"),
         ("raise SystemExit(3)", "status 3: it said nothing"),
+        ("import no_such_torch as torch", "status 1: ModuleNotFoundError: No module named 'no_such_torch'"),
     ],
 )
-def test_a_worker_that_does_not_start_says_why_and_pytorchs_where_it_is_from(python, program, script, why):
-    said = f"{script} failed at product ({why})" + (turns.TORCH if script == "torch_worker" else "")
+def test_a_worker_that_does_not_start_says_why(python, program, script, why):
+    said = f"{script} failed at product ({why})"
     with pytest.raises(ValueError, match="failed") as failed, turns.worker(script, python(program), task="product"):
         pass
     assert str(failed.value) == said
+
+
+def test_a_worker_without_pytorch_says_where_it_is_from(python):
+    program = python("raise ModuleNotFoundError(\"No module named 'torch'\")")
+    with pytest.raises(ValueError, match=r"No module named 'torch'.*; PyTorch comes with pip install -e"):
+        turns.measure({"eager": {"script": "torch_worker", "python": program, "task": "epoch"}}, 1)
+
+
+def test_of_several_workers_the_one_that_does_not_start_is_named_and_the_others_end(python, tmp_path):
+    ended = f"import atexit, pathlib\natexit.register(pathlib.Path({str(tmp_path / 'ended')!r}).touch)\n"
+    fine = {"script": "jax_worker", "python": python(ended + WORKER), "task": "fake", "arguments": {"seconds": [1.0]}}
+    lost = fine | {"script": "torch_worker", "python": "/bin/false"}
+    with pytest.raises(ValueError, match=r"graphs: torch_worker failed at fake \(status 1: it said nothing\)"):
+        turns.measure({"ours": fine, "graphs": lost}, 1)
+    assert (tmp_path / "ended").is_file()
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,8 @@ def test_the_committed_page_of_results_is_what_the_files_say():
     assert all((folder / name).is_file() for name in ("verdicts.png", "verdicts-seeds.png"))
     commands = subprocess.check_output(["make", "--dry-run", "results-cifar10"], cwd=folder.parent, text=True)
     shown = re.search(r"experiments.results --tables ((.*\\\n)*.*)", commands)[1].replace("\\", "").split()
-    assert {"stated-cifar10-learned", "effects-finetune"} <= set(shown)
+    assert {"stated-cifar10-learned", "stated-paper-resnet20-learned", "effects-finetune"} <= set(shown)
+    assert "with the sparsity term" in results.page(results.read(folder))  # Figure 3, by figures/gates.json
     for name in shown:
         page = markdown.page_of(name, folder.parent).read_text()
         assert markdown.insert(page, name, results.table(folder, name)) == page

@@ -108,6 +108,8 @@ def test_without_an_installation_a_run_is_trained_saved_and_opened(tmp_path, mon
         loop.fit(config, dataset, tmp_path / "run")
         run = load_run(tmp_path / "run")
         assert run.environment["lsg-jax"] == "not installed"
+        described = Checkpoints(tmp_path / "run" / "checkpoints").describe(12)
+        assert described["written by"] is None
         assert run.environment["jax"] == jax.__version__
         save_run(run, tmp_path / "saved")
     finally:
