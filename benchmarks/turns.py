@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 import experiments
 from lsg_jax import checks
 
+T = TypeVar("T")
 PROJECT = Path(__file__).parents[1]
 TORCH = "; PyTorch comes with pip install -e '.[benchmark]', or --torch-python names a Python that has it"
 
@@ -40,8 +42,8 @@ def require_python(python: str) -> None:
         raise ValueError(f"--torch-python must be a Python that has PyTorch, and there is no {python!r}")
 
 
-def in_turn(tasks: dict[str, Callable[[], float]], pairs: int) -> dict[str, list[float]]:
-    """Returns the seconds that each task tells, ``pairs`` times, after one turn of each that does not count."""
+def in_turn(tasks: dict[str, Callable[[], T]], pairs: int) -> dict[str, list[T]]:
+    """Returns what each task tells, ``pairs`` times, after one turn of each that does not count."""
     rounds = tqdm(range(pairs + 1), ", ".join(tasks), leave=False, disable=None)
     measured = [{name: task() for name, task in tasks.items()} for _ in rounds]
     return {name: [turn[name] for turn in measured[1:]] for name in tasks}
@@ -118,12 +120,11 @@ def measure(sides: dict[str, dict[str, Any]], pairs: int) -> dict[str, dict[str,
 
         with ThreadPoolExecutor(len(sides)) as pool:
             workers = dict(zip(sides, pool.map(start, sides), strict=True))
-        rounds = tqdm(range(pairs + 1), ", ".join(sides), leave=False, disable=None)
-        turns = [{name: named(name, turn) for name, (_, turn) in workers.items()} for _ in rounds][1:]
+        turns = in_turn({name: partial(named, name, turn) for name, (_, turn) in workers.items()}, pairs)
     return {
         name: {
-            "seconds": [each[name]["seconds"] for each in turns],
-            "peak_bytes": max(each[name]["peak_bytes"] for each in turns),
+            "seconds": [each["seconds"] for each in turns[name]],
+            "peak_bytes": max(each["peak_bytes"] for each in turns[name]),
             "version": version,
         }
         for name, (version, _) in workers.items()

@@ -543,9 +543,8 @@ def verdicts(columns: Mapping[str, Mapping[str, str]]) -> Figure:
     if unknown := words - _VERDICTS.keys():
         raise ValueError(f"a verdict must be one of {', '.join(_VERDICTS)}, got {min(unknown)!r}")
     labels = [_wrapped(claim, 60) for claim in claims]
-    heights = np.array(
-        [max(1.0, 0.1 + 0.5 * (1 + label.count("\n"))) for label in labels]
-    )  # two lines just exceed a row
+    # Two lines just exceed a row.
+    heights = np.array([max(1.0, 0.1 + 0.5 * (1 + label.count("\n"))) for label in labels])
     down = dict(zip(claims, np.cumsum(heights) - (heights + heights[:1]) / 2, strict=True))
     inches = max(5, 3.9 + 0.3 * len(columns)), 2.4 + 0.29 * heights.sum()
     figure = _Figure(figsize=inches, layout="constrained")
