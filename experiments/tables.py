@@ -20,8 +20,9 @@ def claims_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
         cells = ["" if value is None else f"{value:.4f}" for value in values]
         if row.over_images:
             cells[0] += _bracketed(found[0][claims.less(row.place[-1])])
-        if (ends := verdicts.own_ends(row, found[0])) is not None:
-            cells[0] += f" ({ends[0]:.4f} to {ends[1]:.4f})"
+        if row.own_interval and cells[0]:
+            low, high = verdicts.own_ends(row, found[0])
+            cells[0] += f" ({low:.4f} to {high:.4f})"
         if (budget := found[0].get("budget")) is not None:
             cells[0] += f" ({budget} budget)"
         if row.filters is not None:

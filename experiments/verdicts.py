@@ -30,6 +30,7 @@ class Row(NamedTuple):
       filters: the name of how many filters were removed for it, which lies beside it.
       effect: what short tables and pictures of arms, which show not every claim, call the figure.
       alone: whether ours is judged without the control's.
+      own_interval: whether the ends of our figure's own interval lie beside it.
     """
 
     claim: str
@@ -41,6 +42,7 @@ class Row(NamedTuple):
     filters: str | None = None
     effect: str | None = None
     alone: bool = False
+    own_interval: bool = False
 
 
 class Finding(NamedTuple):
@@ -95,6 +97,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
                 lambda ours, control: 0.02 - ours,
                 filters="filters removed",
                 alone=True,
+                own_interval=True,
             ),
         )
     ]
@@ -270,14 +273,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
             )
         ),
     ]
-    return [row for row in every if _is_measured(row, report)]
-
-
-def _is_measured(row: Row, report: dict[str, Any]) -> bool:
-    try:
-        return row.place[-1] in found(row, report)[0]
-    except KeyError:
-        return False
+    return [row for row in every if row.place[0] in report["claims"]]
 
 
 def has_control(report: dict[str, Any]) -> bool:
@@ -303,19 +299,18 @@ def verdict(row: Row, report: dict[str, Any]) -> str:
         if difference["low"] is None:
             return WORDS[None]
         judged = [control + difference[end] for end in ("low", "high")]
-    elif (ends := own_ends(row, both[0])) is not None:
-        judged = ends
+    elif row.own_interval:
+        judged = own_ends(row, both[0])
     holds = _told(row, [row.margin(each, control) for each in judged], control)
     if not row.alone or control is None:
         return said(holds, False)
-    return said(holds, _all(row.margin(each, each) for each in own_ends(row, both[1]) or [control]))
+    of_control = own_ends(row, both[1]) if row.own_interval else [control]
+    return said(holds, _all(row.margin(each, each) for each in of_control))
 
 
-def own_ends(row: Row, numbers: dict[str, Any]) -> list[float] | None:
-    """Returns the ends of a figure's own interval, None where it has none."""
-    ends = [numbers.get(f"{row.place[-1]}, {end}") for end in ("from", "to")]
-    known = [end for end in ends if end is not None]
-    return known if len(known) == 2 else None
+def own_ends(row: Row, numbers: dict[str, Any]) -> list[float]:
+    """Returns the ends of the interval that lies beside a figure."""
+    return [numbers[f"{row.place[-1]}, {end}"] for end in ("from", "to")]
 
 
 def said(holds: bool | None, too: bool | None) -> str:

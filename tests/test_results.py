@@ -488,13 +488,12 @@ def test_one_network_that_is_judged_alone_does_so_likewise(ours, control, said):
 @pytest.mark.parametrize(
     ("ends", "control", "said"),
     [
-        ((-0.01, 0.019), 0.1, "yes"),
-        ((-0.01, 0.019), 0.01, "yes, the control too"),
+        ((-0.01, 0.019), (0.1, 0.09, 0.11), "yes"),
         ((-0.01, 0.019), (0.01, 0.001, 0.019), "yes, the control too"),
         ((-0.01, 0.019), (0.01, 0.001, 0.04), "yes"),
-        ((0.01, 0.03), 0.1, "cannot tell"),
-        ((0.021, 0.05), 0.1, "no"),
-        ((None, None), 0.1, "yes"),
+        ((-0.01, 0.019), (None, None, None), "yes"),
+        ((0.01, 0.03), (0.1, 0.09, 0.11), "cannot tell"),
+        ((0.021, 0.05), (0.1, 0.09, 0.11), "no"),
     ],
 )
 def test_a_figure_with_an_interval_of_its_own_is_judged_at_both_ends_of_it(ends, control, said):
@@ -502,7 +501,7 @@ def test_a_figure_with_an_interval_of_its_own_is_judged_at_both_ends_of_it(ends,
         shared = {"share of their images still recognised": 0.1, "filters removed": 5}
         return {"without filters of cat": shared | {LOST: lost, f"{LOST}, from": ends[0], f"{LOST}, to": ends[1]}}
 
-    control, *others = control if isinstance(control, tuple) else (control, None, None)
+    control, *others = control
     numbers = {"gated": mask(0.005, ends), "plain": mask(control, others)}
     less = claims.less("share of their images still recognised")
     numbers["gated"]["without filters of cat"][less] = {"mean": 0, "low": -0.1, "high": 0.1}
