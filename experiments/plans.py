@@ -38,7 +38,7 @@ class Plan(NamedTuple):
       summary: the command that looks at all of them at last: tradeoff (all are arms, and one is the control),
         ownership, or none.
       cost: of an epoch of all its seeds, as a multiple of an epoch of one network on all of CIFAR-10.
-      attack_images: how many images the networks of a tradeoff are attacked on.
+      attack_images: how many images each network of a tradeoff is attacked on.
       pretrained: whether all of them start from the weights of a checkpoint that is named with ``--init``.
     """
 
@@ -163,7 +163,7 @@ PLANS = {
         seeds=6,
         kept=False,
         summary="tradeoff",
-        attack_images=attacks.IMAGES,
+        attack_images=-(-attacks.IMAGES // 6),  # of an arm's six networks together as many as of one elsewhere
     ),
     "digits-gates": Plan(
         "digits",
