@@ -212,7 +212,10 @@ def _summarize(folder: Path, history: list[dict[str, Any]]) -> None:
         print(f"filters monopolised      {filters}; shared {int(owned.shared)} (threshold {THRESHOLD})")
     print(f"training time            {sum(line['seconds'] for line in history):.0f} s")
     print(f"pictures                 {folder / 'figures' / 'gate.png'}, {folder / 'figures' / 'curves.png'}")
-    print(f"next                     python -m experiments.gates --run {shlex.quote(str(folder))} --against OTHER_RUN")
+    name = shlex.quote(str(folder))
+    asked = f"RUN --against {name}" if run.config.gate == "none" else f"{name} --against CONTROL"
+    print(f"next                     python -m experiments.report {asked}")
+    print("                         RUN and CONTROL: by the same command, with a gate and with --gate=none")
 
 
 def _summarize_seeds(folder: Path, histories: list[list[dict[str, Any]]]) -> None:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import alike
 from lsg_jax import Run, data, load_run, metrics
 from lsg_jax.data import Dataset
 from lsg_jax.metrics import Phi
@@ -156,13 +157,14 @@ def open_networks(run: Path, against: Path | None, data_dir: Path | None) -> lis
     paths = [run] if against is None else [run, against]
     opened = [load_run(path) for path in paths]
     settings = opened[0].config.data
-    for other in opened[1:]:
-        same = other.config.data.dataset == settings.dataset and other.config.data.holdout == settings.holdout
-        if not same or other.class_names != opened[0].class_names:
-            raise ValueError(f"{run} and {against} were measured on different images; choose one data set")
-    if len({len(each.history) for each in opened}) > 1:
-        done = " and ".join(f"{path} {len(each.history)}" for path, each in zip(paths, opened, strict=True))
-        print(f"note: they were not trained for as long: {done} epochs", file=sys.stderr)
+    images = [f"{each.config.data.dataset}, holdout {each.config.data.holdout}" for each in opened]
+    if len(set(images)) > 1 or opened[0].class_names != opened[-1].class_names:
+        raise ValueError(
+            f"{run} and {against} were measured on different images ({' and '.join(images)}) or have other classes; "
+            "choose two runs of one data set"
+        )
+    if differing := alike.differences(list(map(alike.settings, opened))):
+        print(f"note: they differ in more than the gate: {alike.told(differing)}", file=sys.stderr)
     folder = data_dir or settings.data_dir
     load = cache(partial(data.load, settings.dataset, folder, holdout=settings.holdout))
     return [

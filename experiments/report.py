@@ -17,6 +17,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from experiments import (
+    alike,
     attacks,
     claims,
     cli,
@@ -123,9 +124,7 @@ def content_of(networks: list[Network], found: list[Claim]) -> dict[str, Any]:
     return {
         "version": stored.VERSIONS["report"],
         "networks": [network.name for network in networks],
-        "trained": {
-            network.name: {"model": network.run.config.model, "gate": network.run.config.gate} for network in networks
-        },
+        "trained": {network.name: alike.settings(network.run) for network in networks},
         "claims": {claim.name: {"title": claim.title, "numbers": claim.numbers} for claim in found},
     }
 
@@ -164,14 +163,16 @@ def _glance(report: dict[str, Any]) -> str:
         counts = Counter(holds for *_, holds in rows)
         words = verdicts.WORDS[True], verdicts.TOO, verdicts.WORDS[False], verdicts.WORDS[None], verdicts.UNSEEN
         told = "; ".join(f"{word}: {counts[word]}" for word in words if counts[word])
-        first, control = report["networks"]
+        first, plain = report["networks"]
         ordered = [(claim, holds, *ours, stated) for claim, stated, *ours, holds in (tables.CLAIMS, *rows)]
         content = (
-            f"<p>{html.escape(f'Which claims hold for {first} beside its control {control}? {told}.')} {_JUDGED}</p>"
+            f"<p>{html.escape(f'Which claims hold for {first} beside its control {plain}? {told}.')} {_JUDGED}</p>"
             f'<div class="scroll">{_table(ordered[0], ordered[1:])}</div>'
         )
     else:
-        content = f"<p>{_NO_CONTROL}</p>"
+        differing = alike.told(alike.differences(list(report["trained"].values())))
+        unlike = f"These differ in more than the gate: {differing}. " if differing else ""
+        content = f"<p>{_NO_CONTROL} {html.escape(unlike)}</p>"
     return f'<section id="glance"><h2>At a glance</h2>{content}</section>'
 
 

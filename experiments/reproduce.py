@@ -12,7 +12,7 @@ from typing import Any
 
 import tyro
 
-from experiments import cli, stored
+from experiments import cli, stored, verdicts
 from experiments.plans import PLANS, Plan
 from lsg_jax import import_torch, save_run
 from lsg_jax.config import Unset
@@ -114,7 +114,7 @@ def _reproduce(name: str, options: Options) -> None:
     plan = PLANS[name]
     copies, summary = options.results / "runs", options.results / f"{plan.summary}-{name}.json"
     runs = _folders(plan, options)
-    summarized = plan.summary is None or _is_of(summary, runs)
+    summarized = plan.summary is None or _is_of(summary, runs, plan.attack_images)
     unreported = [
         training.name
         for training in plan.trainings
@@ -152,7 +152,7 @@ def _reproduce(name: str, options: Options) -> None:
 def _is_reported(report: Path, control: str | None, attack_images: int = 0) -> bool:
     """Tells whether there is a report of this version against that control, with as many images attacked at least."""
     try:
-        content = stored.read(report)
+        content = verdicts.read(report)
     except (OSError, ValueError):
         return False
     others = [] if control is None else [control]
@@ -168,13 +168,14 @@ def _folders(plan: Plan, options: Options) -> list[Path]:
     return [folder / each.name / seed for each in plan.trainings for seed in seeds]
 
 
-def _is_of(summary: Path, runs: list[Path]) -> bool:
-    """Tells whether there is a summary of this version and of all these runs, not of some alone."""
+def _is_of(summary: Path, runs: list[Path], attack_images: int) -> bool:
+    """Tells whether there is a summary of this version, of all these runs, and with as many images attacked."""
     try:
         content = stored.read(summary)
     except (OSError, ValueError):
         return False
-    return list(content["runs"]) == list(map(str, runs))
+    attacked = not attack_images or f"--attack-images={attack_images}" in content["command"].split()
+    return attacked and list(content["runs"]) == list(map(str, runs))
 
 
 def _command(name: str, *arguments: str | Path) -> None:

@@ -163,7 +163,7 @@ def _read(files: Iterable[Path]) -> _Files:
     found: _Files = {}
     for file in files:
         try:
-            found[file] = stored.read(file)
+            found[file] = verdicts.read(file) if file.name == "report.json" else stored.read(file)
         except ValueError as error:
             found[file] = error
     return found
@@ -240,7 +240,8 @@ def _findings(folder: Path, comparisons: _Files, counts: _Files) -> list[verdict
     """Returns what the gates' runs, comparisons and counts of filters say of training and of many networks."""
     found: list[verdicts.Finding] = []
     for ours, other in permutations(_trained(folder, _numbers(folder, "gates")), 2):
-        if ours.config.lsg.sparsity_weight and ours.is_but_for(other, "sparsity-weight", "epochs"):
+        with_term, without = ours.config.lsg.sparsity_weight, other.config.lsg.sparsity_weight == 0
+        if with_term and without and ours.is_but_for(other, "sparsity-weight", "epochs"):
             epochs = min(len(ours.density), len(other.density))
             measured = f"{ours.name} against {other.name}, both after {epochs} epochs"
             found.append(verdicts.of_sparsity(measured, ours.density[epochs - 1], other.density[epochs - 1]))
@@ -423,7 +424,7 @@ def table(folder: Path, name: str) -> str:
     if name.startswith("ownership-"):
         raise ValueError(f"there is no {name}.json in {folder}; make it with experiments.ownership")
     run = folder / "runs" / name.removeprefix("stated-")
-    if (run / "report.json").is_file() and verdicts.has_control(report := stored.read(run / "report.json")):
+    if (run / "report.json").is_file() and verdicts.has_control(report := verdicts.read(run / "report.json")):
         return tables.claims_table(report, stated=name.startswith("stated-"))
     raise ValueError(f"{name} is no comparison, count or claim in {folder}, and no run with a report against a control")
 

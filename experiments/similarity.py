@@ -9,6 +9,7 @@ from experiments.network import Network
 from lsg_jax import plots
 from lsg_jax.analysis import similarity
 
+GAP = "share on the diagonal, true positives less false negatives"
 AGREEMENT = "classes whose false negatives resemble most the class that they are most taken for"
 
 
@@ -28,12 +29,10 @@ def measure(networks: list[Network]) -> Claim:
                 "images": int(each.images.sum()),
             }
         own = numbers[network.name]
-        own["share on the diagonal, true positives less false negatives"] = (
-            own["true positives"]["share on the diagonal"] - own["false negatives"]["share on the diagonal"]
-        )
+        own[GAP] = similarity.dominance_gap(found)
         pairs = similarity.confused_pairs(network.labels, predicted, len(names))
         own[AGREEMENT] = similarity.confusion_agreement(found.false_negatives, network.labels, predicted)
-        numbers[network.name]["confused most"] = [
+        own["confused most"] = [
             f"{names[first]} and {names[second]} ({count})"
             for (first, second), count in zip(pairs.classes[:5], pairs.images, strict=False)
         ]
@@ -45,7 +44,8 @@ def measure(networks: list[Network]) -> Claim:
         "compared with the gate solved for Phi. The claim: the first is diagonally dominant, the second is not, and "
         "classes that share features are close there: beside it the share of classes whose false negatives, of all "
         "gate rows but their own, resemble most that of the class that most of them are taken for (a guess is right "
-        "for one in C - 1). Classes without such an image are grey.",
+        "for one in C - 1). Classes without such an image are grey, and where the shares on the diagonal of both are "
+        "compared, those count that have images of both kinds.",
         numbers,
         {
             "similarity": Picture(

@@ -25,9 +25,10 @@ def claims_rows(report: dict[str, Any]) -> list[tuple[str, ...]]:
             cells[0] += f" ({low:.4f} to {high:.4f})"
         if (budget := found[0].get("budget")) is not None:
             cells[0] += f" ({budget} budget)"
-        if row.filters is not None:
-            counts = [numbers[row.filters] for numbers in found]
-            cells = [f"{cell} ({count:.3g} filters)" for cell, count in zip(cells, counts, strict=True)]
+        if row.counted:
+            counts = [verdicts.figure(row.counted, report, network) for network in report["networks"]]
+            numbers = [f"{count:.3g}" if count % 1 else f"{count:.0f}" for count in counts]
+            cells = [f"{cell} ({number} {row.counts})" for cell, number in zip(cells, numbers, strict=True)]
         rows.append((row.claim, row.paper, *cells, verdicts.verdict(row, report)))
     return rows
 

@@ -19,7 +19,8 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
-from experiments import attacks, claims, cli, convergence, report, stored, summarize, verdicts
+from experiments import alike, attacks, claims, cli, convergence, report, stored, summarize, verdicts
+from experiments.alike import ARM
 from experiments.network import Network, open_networks
 from experiments.report import MEASURES, Measure, with_attacks
 from experiments.verdicts import Row
@@ -30,7 +31,6 @@ from lsg_jax.run import environment
 
 _FOLLOWING = tuple(field.name for field in dataclasses.fields(GateConfig) if field.default is None)
 _COSTS = ("silence-weight", "complement-weight")
-ARM = ("gate", "scheme", *(field.name.replace("_", "-") for field in dataclasses.fields(GateConfig)))
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,15 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
 
     Raises ValueError where there is no control, or a network differs from it in more than the gate's settings.
     """
-    settings = list(map(_settings, networks))
-    if not any(each["gate"] == "none" for each in settings):
+    trained = [alike.settings(network.run) for network in networks]
+    if not any(each["gate"] == "none" for each in trained):
         raise ValueError("none of the runs was trained with --gate=none: there is no control to compare with")
-    for name in settings[0]:
-        comparable = [each for each in settings if name != "init" or each["gate"] != "tightened"]
-        if name not in (*ARM, "seed") and len(values := {str(each[name]) for each in comparable}) > 1:
-            raise ValueError(f"the runs differ in --{name} ({', '.join(sorted(values))}), so none is the control")
-    gates = {each["gate"]: each["init"] for each in settings}
+    gates = {each["gate"]: each["init"] for each in trained}
     if "tightened" in gates and gates["none"] is None:
         raise ValueError("a tightened gate was trained before, and the control was not; train that with --init=RUN")
-    usual = Config().settings()
+    if differing := alike.differences(trained, apart=("seed",)):
+        raise ValueError(f"the runs differ in {alike.told(differing)}, so none is the control")
+    settings, usual = map(_settings, networks), Config().settings()
     found: dict[str, dict[int, Network]] = defaultdict(dict)
     control_first = sorted(
         zip(settings, networks, strict=True), key=lambda pair: (pair[0]["gate"] != "none", pair[0]["seed"])
@@ -159,6 +157,7 @@ def write(options: Options) -> None:
     cli.check_json(options.output)
     networks = _open(options.runs, options.data_dir)
     found = arms(networks)
+    _check_images(options.runs, networks)
     rows, untold, measured = _measure(found, with_attacks(options.attack_images, options.attack_budget))
     compared = {arm: compare(seeds, measured["none"]) for arm, seeds in measured.items()}
     content = {
@@ -224,10 +223,14 @@ def _open(paths: tuple[Path, ...], data_dir: Path | None) -> list[Network]:
     for path in paths:
         (network,) = open_networks(path, None, data_dir)
         cli.check_finished(path, network.run)
-        if networks and not np.array_equal(network.images, networks[0].images):
-            raise ValueError(f"{path} and {paths[0]} were measured on different images; compare them apart")
         networks.append(network)
     return networks
+
+
+def _check_images(paths: tuple[Path, ...], networks: list[Network]) -> None:
+    for path, network in zip(paths, networks, strict=True):
+        if not np.array_equal(network.images, networks[0].images):
+            raise ValueError(f"{path} and {paths[0]} were measured on different images; compare them apart")
 
 
 def _measure(

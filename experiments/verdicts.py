@@ -2,11 +2,12 @@
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import claims, convergence, masking, paper, similarity, specificity
+from experiments import alike, claims, convergence, masking, paper, similarity, specificity, stored
 from lsg_jax.analysis import comparison
 from lsg_jax.analysis.comparison import Interval
 
@@ -27,7 +28,8 @@ class Row(NamedTuple):
       margin: by how much it holds, from our figure and the control's; negative where it does not.
       tells: whether a control with such a figure can tell that it holds.
       over_images: whether our figure less the control's, with its interval over the images, lies beside ours.
-      filters: the name of how many filters were removed for it, which lies beside it.
+      counted: where the number of ``counts`` that ours is of lies in a report, of networks alike.
+      counts: what it is a number of.
       effect: what short tables and pictures of arms, which show not every claim, call the figure.
       alone: whether ours is judged without the control's.
       own_interval: whether the ends of our figure's own interval lie beside it.
@@ -39,7 +41,8 @@ class Row(NamedTuple):
     margin: Callable[[float, float], float]
     tells: Callable[[float], bool] = lambda control: True
     over_images: bool = False
-    filters: str | None = None
+    counted: tuple[str, ...] = ()
+    counts: str = "filters"
     effect: str | None = None
     alone: bool = False
     own_interval: bool = False
@@ -88,14 +91,14 @@ def rows(report: dict[str, Any]) -> list[Row]:
                 ("masking", mask, masking.RECOGNISED),
                 _lower,
                 over_images=True,
-                filters="filters removed",
+                counted=("masking", mask, "filters removed"),
             ),
             Row(
                 f"{mask}: no other class loses 0.02 of its recall (the one that loses most)",
                 "none",
                 ("masking", mask, masking.LOST),
                 lambda ours, control: 0.02 - ours,
-                filters="filters removed",
+                counted=("masking", mask, "filters removed"),
                 alone=True,
                 own_interval=True,
             ),
@@ -162,8 +165,10 @@ def rows(report: dict[str, Any]) -> list[Row]:
         Row(
             "true positives resemble their gate row more than false negatives do, by more (difference of the shares)",
             "significantly",
-            ("similarity", "share on the diagonal, true positives less false negatives"),
+            ("similarity", similarity.GAP),
             operator.sub,
+            counted=("similarity", "false negatives", "images"),
+            counts="false negatives",
         ),
         Row(
             "false negatives resemble most, of other gate rows, that of the class they are most taken for, more often "
@@ -171,6 +176,8 @@ def rows(report: dict[str, Any]) -> list[Row]:
             "classes that share features are close",
             ("similarity", similarity.AGREEMENT),
             operator.sub,
+            counted=("similarity", "false negatives", "images"),
+            counts="false negatives",
         ),
         Row(
             "activation maps are more precise (insertion area, relative; more is better)",
@@ -264,7 +271,7 @@ def rows(report: dict[str, Any]) -> list[Row]:
                 "",
                 ("specificity", gate, "without own filters"),
                 lambda ours, control: specificity.MOST_LEFT - ours,
-                filters="own filters of an image",
+                counted=("specificity", gate, "own filters of an image"),
                 alone=True,
                 effect=None if named else "accuracy without own filters",
             )
@@ -276,9 +283,30 @@ def rows(report: dict[str, Any]) -> list[Row]:
     return [row for row in every if row.place[0] in report["claims"]]
 
 
+def read(file: Path) -> dict[str, Any]:
+    """Returns a report. Raises ValueError where it lacks what one of its claims is judged by."""
+    report = stored.read(file)
+    try:
+        for row in rows(report):
+            for network in report["networks"]:
+                for place in filter(None, (row.place, row.counted)):
+                    figure(place, report, network)
+            if has_control(report):
+                verdict(row, report)
+    except KeyError as missing:
+        raise ValueError(f"{file} has no {missing}; make it again with experiments.report") from None
+    return report
+
+
 def has_control(report: dict[str, Any]) -> bool:
-    """Tells whether a report is of a network with a gate against one without."""
-    return [report["trained"][name]["gate"] == "none" for name in report["networks"]] == [False, True]
+    """Tells whether a report is of a network with a gate against one without that was trained alike."""
+    trained = [report["trained"][name] for name in report["networks"]]
+    return [each["gate"] == "none" for each in trained] == [False, True] and not alike.differences(trained)
+
+
+def figure(place: tuple[str, ...], report: dict[str, Any], network: str) -> Any:
+    """Returns what lies in a place of a report."""
+    return beside(place, report["claims"], network)[place[-1]]
 
 
 def found(row: Row, report: dict[str, Any]) -> list[dict[str, Any]]:

@@ -417,6 +417,10 @@ FUNCTIONS = {
         lambda: similarity.dominance(similarity.Similarity(np.array([[1.0, -0.5], [0, 1]]), np.ones(2))),
         "at least 0, got -0.5",
     ),
+    "similarity.dominance_gap: matrices": (
+        lambda: similarity.dominance_gap((np.ones((2, 2)), np.ones((2, 2)))),
+        "what is measured must be of type Similarities, got ",
+    ),
     "filters.spotlight: maps": (
         lambda: filters.spotlight(IMAGES, MAPS[:2]),
         r"maps must be an array real\[6, H', W'\], got float32\[2, 8, 8\]",

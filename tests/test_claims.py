@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from scipy.special import logsumexp, softmax
 
 from experiments import (
+    alike,
     attacks,
     claims,
     cli,
@@ -95,7 +96,7 @@ def test_the_report_is_one_page_that_fetches_nothing(runs, quick_attacks, monkey
     np.testing.assert_allclose(next(iter(page.downloads["gates.json"].values())), run.gate, atol=1e-5)
     measured = json.loads((tmp_path / folder / "report.json").read_text())
     assert measured["networks"] == [folder, "other"]
-    assert measured["trained"]["other"] == {"model": "tiny", "gate": "none"}
+    assert measured["trained"]["other"].items() >= {"model": "tiny", "gate": "none", "epochs trained": 4}.items()
     numbers = measured["claims"]["table1"]["numbers"][folder]
     assert numbers["accuracy"] == pytest.approx(hostile.history[-1]["test_accuracy"])
     assert numbers["cross entropy"] == pytest.approx(hostile.history[-1]["test_cross_entropy"], rel=1e-4)
@@ -125,6 +126,42 @@ def test_the_page_begins_with_the_verdict_of_every_claim(runs):
         assert re.search(rf"[?;] {word}: {list(told.values()).count(word)}[;.]", section)
     alone = report.page(networks[:1], found)
     assert "no control is here" in alone[alone.index('id="glance"') : alone.index('id="explorer"')]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"seed": 5}, "seed (0, 5)"),
+        ({"epochs": 9}, "epochs (4, 9)"),
+        ({"init": Path("a.th")}, "init (None, a.th)"),
+        ({"history": 3}, "epochs trained (4, 12)"),
+        ({"period": 6, "scheme": "joint"}, None),
+    ],
+)
+def test_a_network_that_was_trained_otherwise_is_no_control(runs, changed, said):
+    networks = open_networks(runs / "learned", runs / "none", None)
+    run = networks[1].run
+    config = dataclasses.replace(run.config, **{k: v for k, v in changed.items() if k in ("seed", "init", "scheme")})
+    optimizer = dataclasses.replace(config.optimizer, **{k: v for k, v in changed.items() if k == "epochs"})
+    lsg = dataclasses.replace(config.lsg, **{k: v for k, v in changed.items() if k == "period"})
+    config = dataclasses.replace(config, optimizer=optimizer, lsg=lsg)
+    run = dataclasses.replace(run, config=config, history=run.history * changed.get("history", 1))
+    networks[1] = dataclasses.replace(networks[1], run=run)
+    found = [table1.measure(networks)]
+    assert verdicts.has_control(report.content_of(networks, found)) == (said is None)
+    page = report.page(networks, found)
+    glance = page[page.index('id="glance"') : page.index('id="explorer"')]
+    assert ("<table>" in glance) == (said is None)
+    assert said is None or f"These differ in more than the gate: {said}." in glance
+
+
+def test_a_tightened_gate_may_start_from_another_network_but_its_control_from_one_too():
+    def differing(*inits):
+        gates = "tightened", "none"
+        return alike.differences([{"gate": gate, "init": init} for gate, init in zip(gates, inits, strict=True)])
+
+    assert differing("learned", "plain") == {}
+    assert differing("learned", None) == {"init": "learned, None"}
 
 
 def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(runs, tmp_path, monkeypatch):

@@ -12,7 +12,19 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import attacks, claims, convergence, ownership, report, results, stored, summarize, tables, verdicts
+from experiments import (
+    attacks,
+    claims,
+    convergence,
+    ownership,
+    report,
+    results,
+    stored,
+    summarize,
+    table1,
+    tables,
+    verdicts,
+)
 from experiments.masking import LOST
 from experiments.network import open_networks
 from lsg_jax import load_run, save_run
@@ -170,10 +182,11 @@ def test_table_2_has_each_fixed_gate_from_scratch_and_a_ratio_where_there_is_one
             "version": stored.VERSIONS["report"],
             "networks": [name, "plain"],
             "trained": {name: {"model": "alexnet", "gate": config.gate}, "plain": {"model": "alexnet", "gate": "none"}},
-            "claims": {
-                "masking": {"numbers": {name: {}}},
-                "correlation": {"numbers": {name: {"C_IC": ours}, "plain": {"C_IC": control}}},
-            },
+            "claims": {"masking": {"numbers": {name: {}}}, "correlation": {}},
+        }
+        others = {row.place[-1]: 0.1 for row in verdicts.rows(content) if row.place[0] == "correlation"}
+        content["claims"]["correlation"] = {
+            "numbers": {name: others | {"C_IC": ours}, "plain": others | {"C_IC": control}}
         }
         (tmp_path / "runs" / name / "report.json").write_text(json.dumps(content))
     assert results.table(tmp_path, "table2").splitlines()[2:] == [
@@ -512,3 +525,106 @@ def test_a_figure_with_an_interval_of_its_own_is_judged_at_both_ends_of_it(ends,
     }
     (row,) = (each for each in verdicts.rows(content) if "no other class loses 0.02" in each.claim)
     assert verdicts.verdict(row, content) == said
+
+
+_LOWER, _HIGHER, _RATIO = ((0.4, 0.5), (0.5, 0.4)), ((0.5, 0.4), (0.4, 0.5)), ((0.1, 0.1648), (0.11, 0.1648))
+_LEFT = (0.049, 0.3), (0.051, 0.3)
+HOLDS_AND_DOES_NOT = {
+    "accuracy within half a point of the plain network's": ((0.896, 0.9), (0.894, 0.9)),
+    "cross entropy is not higher than the plain network's (nats an image)": _LOWER,
+    "the gate is sparse (L1 norm / C K at most 0.12)": ((0.119, 0.4757), (0.1742, 0.4757)),
+    "the gate is sparser than that solved for the plain network's Phi (at most 0.37 of its density)": (
+        (0.1742, 0.4757),
+        (0.18, 0.4757),
+    ),
+    "Phi is lower (converged, a = 1 on the density)": ((0.2203, 0.8234), (0.8234, 0.2203)),
+    verdicts.PAIRED: ((0.2203, 0.8234), (0.8234, 0.2203)),
+    "without filters of cat: fewer images of these classes are still recognised": _LOWER,
+    "without filters of cat: no other class loses 0.02 of its recall (the one that loses most)": (
+        (0.019, 0.1),
+        (0.021, 0.1),
+    ),
+    "true positives resemble their gate row more (share on the diagonal)": _HIGHER,
+    "true positives resemble their gate row more than false negatives do, by more (difference of the shares)": _HIGHER,
+    "false negatives resemble most, of other gate rows, that of the class they are most taken for, more often "
+    "(share of the classes)": _HIGHER,
+    "activation maps are more precise (insertion area, relative; more is better)": _HIGHER,
+    "activation maps are more precise (deletion area, relative; less is better)": _LOWER,
+    "activation maps are more concentrated (share of the image with 90 % of the map)": _LOWER,
+    "C_IC is at most 0.62 of the plain network's": _RATIO,
+    "beyond the paper: C_IC of different filters is at most 0.62 of the plain network's": _RATIO,
+    "beyond the paper: C_IC of absolute correlations is at most 0.62 of the plain network's": _RATIO,
+    "fewer correlated pairs of filters (share above 0.1)": _LOWER,
+    "fewer correlated pairs of filters (share above 0.3)": _LOWER,
+    "fewer correlated pairs of filters of different classes (share above 0.1)": _LOWER,
+    "fewer correlated pairs of filters of different classes (share above 0.3)": _LOWER,
+    "cluster centres look more like the gate (cosine)": _HIGHER,
+    "beyond the paper: clusters agree better with the classes (adjusted Rand index)": _HIGHER,
+    "beyond the paper: centres of clusters of unit-length features look more like the gate (cosine)": _HIGHER,
+    "beyond the paper: clusters of unit-length features agree better with the classes (adjusted Rand index)": _HIGHER,
+    "one pixel attack: success rate is lower": ((0.02, 0.14), (0.14, 0.02)),
+    "local search attack: success rate is lower": ((0.02, 0.15), (0.15, 0.02)),
+    "beyond the paper: mutual information score is at least 1.7 times the plain network's": (
+        (0.188, 0.11),
+        (0.186, 0.11),
+    ),
+    "beyond the paper: accuracy without a class's own filters is at most 0.05": _LEFT,
+    "beyond the paper: accuracy without a class's own filters by the tightened gate is at most 0.05": _LEFT,
+    "beyond the paper: accuracy without a class's own filters by the gate solved for Phi is at most 0.05": _LEFT,
+}
+
+
+def test_every_claim_holds_on_its_own_side():
+    measured = "table1", "masking", "similarity", "localization", "correlation", "clustering", "attacks", "specificity"
+    networks = "gated", "plain"
+    content = {
+        "networks": networks,
+        "trained": {name: {"model": "resnet20"} for name in networks},
+        "claims": {each: {"numbers": {"gated": {"without filters of cat": {}}}} for each in measured},
+    }
+    rows = verdicts.rows(content)
+    assert {row.claim for row in rows} == set(HOLDS_AND_DOES_NOT)
+    for row in rows:
+        claim, *outer, name = row.place
+        for figures, said in zip(HOLDS_AND_DOES_NOT[row.claim], ("yes", "no"), strict=True):
+            numbers = {}
+            for network, value in zip(networks, figures, strict=True):
+                beside = {name: value, f"{name}, from": value, f"{name}, to": value}
+                difference = figures[0] - figures[1]
+                beside[claims.less(name)] = dict.fromkeys(("mean", "low", "high"), difference)
+                for each in reversed(outer):
+                    beside = {each: beside}
+                numbers[network] = beside
+            assert (row.claim, verdicts.verdict(row, content | {"claims": {claim: {"numbers": numbers}}})) == (
+                row.claim,
+                said,
+            )
+
+
+def test_a_report_that_lacks_a_number_is_named_with_it(runs, tmp_path):
+    networks = open_networks(runs / "learned", runs / "none", None)
+    save_run(load_run(runs / "learned"), tmp_path / "runs" / "learned")
+    content = json.loads(claims.to_json(report.content_of(networks, [table1.measure(networks)])))
+    del content["claims"]["table1"]["numbers"]["learned"]["Phi"]["Phi"]
+    file = tmp_path / "runs" / "learned" / "report.json"
+    file.write_text(json.dumps(content))
+    results.write(results.Options(tmp_path))
+    assert "runs/learned/report.json has no 'Phi'; make it again" in (tmp_path / "README.md").read_text()
+
+
+def test_figure_3_compares_a_gate_with_the_term_with_one_without_it(runs, tmp_path):
+    run = load_run(runs / "learned")
+
+    def findings(*weights):
+        names = []
+        for number, weight in enumerate(weights):
+            lsg = dataclasses.replace(run.config.lsg, sparsity_weight=weight)
+            names.append(f"run{number}")
+            saved = dataclasses.replace(run, config=dataclasses.replace(run.config, lsg=lsg))
+            save_run(saved, tmp_path / str(weights) / "runs" / names[-1])
+        claim = claims.Claim("gates", "", "", {name: {} for name in names}, {})
+        claims.write(claim, tmp_path / str(weights) / "figures")
+        return results._findings(tmp_path / str(weights), {}, {})
+
+    assert [found.measured.split()[0] for found in findings(6.2, 0.0)] == ["run0"]
+    assert findings(6.2, 20.0) == []

@@ -68,6 +68,15 @@ def test_dominance_of_no_images_is_not_a_number():
     assert math.isnan(found.largest)
 
 
+def test_the_gap_is_over_the_classes_that_have_images_of_both_kinds():
+    true_positives = Similarity(np.array([[3, 1, 0], [0, 9, 0], [1, 1, 2]], float), np.array([4, 5, 6]))
+    false_negatives = Similarity(np.array([[1, 3, 0], [0, 0, 0], [4, 0, 0]], float), np.array([1, 0, 2]))
+    found = similarity.dominance_gap(similarity.Similarities(true_positives, false_negatives))
+    assert found == pytest.approx(((3 / 4 - 1 / 4) + (2 / 4 - 0)) / 2)
+    none = false_negatives._replace(images=np.zeros(3, int))
+    assert math.isnan(similarity.dominance_gap(similarity.Similarities(true_positives, none)))
+
+
 def test_confusion_agreement_by_hand():
     labels, predicted = np.array([0, 0, 0, 1, 1, 2, 2, 3, 3]), np.array([1, 1, 2, 0, 1, 3, 3, 3, 3])
     matrix = np.array([[9, 3, 2, 1], [1, 0, 2, 0], [7, 6, 9, 8], [0, 0, 0, 0]], float)

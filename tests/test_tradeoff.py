@@ -269,7 +269,7 @@ def test_another_budget_is_no_control(runs):
     config = networks[0].run.config
     longer = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, epochs=3))
     changed = dataclasses.replace(networks[0], run=dataclasses.replace(networks[0].run, config=longer))
-    with pytest.raises(ValueError, match=r"differ in --epochs \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"differ in epochs \(3, 2\)"):
         tradeoff.arms([changed, networks[1]])
 
 
@@ -282,7 +282,7 @@ def test_the_start_must_be_the_same_but_for_a_tightened_gate(runs):
         return dataclasses.replace(network, run=run)
 
     control = starting(networks[1], "none", "plain")
-    with pytest.raises(ValueError, match=r"differ in --init \(lsg, plain\)"):
+    with pytest.raises(ValueError, match=r"differ in init \(lsg, plain\)"):
         tradeoff.arms([starting(networks[0], "learned", "lsg"), control])
     tightened = starting(networks[0], "tightened", "lsg")
     assert list(tradeoff.arms([tightened, control])) == ["none", "tightened"]

@@ -91,17 +91,38 @@ def dominance(similarity: Similarity) -> Dominance:
 
     Raises ValueError where it is none, or an entry is not finite or negative, as after a ReLU none is.
     """
+    matrix, shares = _own_shares(similarity)
+    present = ~np.isnan(shares)
+    if not present.any():
+        return Dominance(math.nan, math.nan)
+    others = np.where(np.eye(len(matrix), dtype=bool), -np.inf, matrix).max(axis=1)
+    return Dominance(float(shares[present].mean()), float(np.mean((matrix.diagonal() > others)[present])))
+
+
+def dominance_gap(found: Similarities) -> float:
+    """Tells how much more of a row's sum is on the diagonal of the true positives than of the false negatives.
+
+    It is the difference of their shares as of ``Dominance``, over the classes that have images of both kinds; NaN where
+    none has. Raises ValueError as ``dominance`` does.
+    """
+    checks.instance("what is measured", found, Similarities)
+    shares = np.stack([_own_shares(each)[1] for each in found])
+    both = ~np.isnan(shares).any(axis=0)
+    if not both.any():
+        return math.nan
+    true_positives, false_negatives = shares[:, both].mean(axis=1)
+    return float(true_positives - false_negatives)
+
+
+def _own_shares(similarity: Similarity) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the matrix, and each class's share on the diagonal of its row, f64[C], NaN of one without images."""
     checks.instance("what is measured", similarity, Similarity)
     matrix = checks.float64("similarities", similarity.matrix, "C", "C")
     images = checks.float64("numbers of images", similarity.images, len(matrix))
     if matrix.min() < 0:
         raise ValueError(f"similarities must be at least 0, got {matrix.min()}")
-    present = images > 0
-    if not present.any():
-        return Dominance(math.nan, math.nan)
-    own, sums = matrix.diagonal()[present], matrix.sum(axis=1)[present]
-    others = np.where(np.eye(len(matrix), dtype=bool), -np.inf, matrix).max(axis=1)[present]
-    return Dominance(float(np.mean(own / np.where(sums > 0, sums, 1))), float(np.mean(own > others)))
+    sums = matrix.sum(axis=1)
+    return matrix, np.where(images > 0, matrix.diagonal() / np.where(sums > 0, sums, 1), np.nan)
 
 
 def confusion_agreement(false_negatives: Similarity, labels: np.ndarray, predicted: np.ndarray) -> float:

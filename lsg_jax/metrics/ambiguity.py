@@ -177,7 +177,7 @@ def phi_by_training(
     return _train(objective, key, training_weight, training_target, learning_rate, batch_size, steps)
 
 
-@partial(jax.jit, static_argnames=("batch_size", "steps"))
+@partial(jax.jit, static_argnames="batch_size")
 def _train(objective, key, training_weight, training_target, learning_rate, batch_size, steps) -> Phi:
     features, labels, kernel, bias, sparsity_weight, sparsity_target = objective
     optimizer = optax.chain(optax.sgd(learning_rate), gates.projection())
