@@ -122,7 +122,8 @@ def parse(options: type[_Options], description: str, default: Any = tyro.MISSING
         for kind, wanted in (("INT", "a whole number"), ("FLOAT", "a number")):
             reason = rf"no type matching {{None}}\|{kind} could be instantiated from \[(.*?)\].*"
             message = re.sub(rf"Error parsing (--\S+): {reason}", rf"\1 must be {wanted}, got \2", message)
-        message = re.sub(r"^(Value error |Error parsing \S+: |Unrecognized options )+|Required options ", "", message)
+        titles = r"Value error |Error parsing \S+: |Unrecognized options |Missing argument |Invalid choice "
+        message = re.sub(rf"^({titles})+|Required options ", "", message)
         message = re.sub(r"Missing from python -m \S+: ", r"missing option: ", message)
         _fail(f"{message}; see --help")
     return _expanded(parsed)

@@ -257,9 +257,11 @@ def write(networks: list[Network], folder: Path, measures: Sequence[Measure] = M
     cli.check_writable(folder)
     found = []
     for measure in measures:
+        command = getattr(measure, "func", measure).__module__.removeprefix("experiments.")
+        print(f"{command}: ", end="", flush=True)
         began = time.perf_counter()
         found.append(measure(networks))
-        print(f"{found[-1].title}: {time.perf_counter() - began:.1f} s", flush=True)
+        print(f"{found[-1].title}, {time.perf_counter() - began:.1f} s", flush=True)
     content = {"report.html": page(networks, found), "report.json": claims.to_json(content_of(networks, found))}
     for name, text in content.items():
         files.publish_text(folder / name, text)
