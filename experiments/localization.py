@@ -15,7 +15,7 @@ from lsg_jax import plots
 from lsg_jax.analysis import comparison, localization
 from lsg_jax.analysis.localization import Curves
 
-EXAMPLES, BLOCK = 1000, 100  # whose curves are measured, and of how many at once
+CURVE_IMAGES, BLOCK = 1000, 100  # how many have their curves measured, and at once
 MAPS = 500  # images, whose feature maps are held at once
 
 
@@ -27,12 +27,12 @@ def measure(networks: list[Network]) -> Claim:
     check_agreed(chosen, networks)
     shown, certain, curves, by_image = {}, {}, {}, {}
     numbers: dict[str, dict[str, Any]] = {}
-    images, labels = first.images[:EXAMPLES], first.labels[:EXAMPLES]
+    images, labels = first.images[:CURVE_IMAGES], first.labels[:CURVE_IMAGES]
     for network, each in zip(networks, probabilities, strict=True):
         maps = _maps(network, first.images, first.labels)
         shown[network.name] = localization.for_display(maps[chosen])
         certain[network.name] = each[chosen, first.labels[chosen]]
-        found = _curves(network, images, maps[:EXAMPLES], labels)
+        found = _curves(network, images, maps[:CURVE_IMAGES], labels)
         curves[network.name] = found
         areas = {"deletion area": found.deletion_area, "insertion area": found.insertion_area}
         whole, mass = found.insertion[:, -1], localization.mass_area(maps)
