@@ -216,7 +216,7 @@ def _summarize(folder: Path, history: list[dict[str, Any]]) -> None:
     name = shlex.quote(str(folder))
     asked = f"RUN --against {name}" if run.config.gate == "none" else f"{name} --against CONTROL"
     print(f"next                     python -m experiments.report {asked}")
-    print("                         RUN and CONTROL: by the same command, with a gate and with --gate=none")
+    print("                         RUN and CONTROL: trained alike, with a gate and with --gate=none")
 
 
 def _summarize_seeds(folder: Path, histories: list[list[dict[str, Any]]]) -> None:

@@ -62,7 +62,7 @@ _JUDGED = (
 )
 _NO_CONTROL = (
     "Which claims hold is a matter of comparison, and no control is here: make a report of a network with a gate and, "
-    "by --against, of one that was trained with --gate=none for as long."
+    "by --against, of one that was trained alike (for as long, from the same seed and start) but for --gate=none."
 )
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -105,7 +105,7 @@ class Options:
     run: tyro.conf.Positional[Path]
     """The run folder."""
     against: Unset[Path] = None
-    """A second run folder, to compare with: a network trained without a gate, for as long."""
+    """A second run folder, to compare with: a network that was trained alike, but for --gate=none."""
     data_dir: Unset[Path] = None
     """The TFDS data directory to read from (default: the one it was trained from)."""
     output: Unset[Path] = None
@@ -172,7 +172,7 @@ def _glance(report: dict[str, Any]) -> str:
     else:
         differing = alike.told(alike.differences(list(report["trained"].values())))
         unlike = f"These differ in more than the gate: {differing}. " if differing else ""
-        content = f"<p>{_NO_CONTROL} {html.escape(unlike)}</p>"
+        content = f"<p>{html.escape(unlike)}{_NO_CONTROL}</p>"
     return f'<section id="glance"><h2>At a glance</h2>{content}</section>'
 
 
@@ -258,10 +258,10 @@ def write(networks: list[Network], folder: Path, measures: Sequence[Measure] = M
     found = []
     for measure in measures:
         command = getattr(measure, "func", measure).__module__.removeprefix("experiments.")
-        print(f"{command}: ", end="", flush=True)
+        print(command, flush=True)
         began = time.perf_counter()
         found.append(measure(networks))
-        print(f"{found[-1].title}, {time.perf_counter() - began:.1f} s", flush=True)
+        print(f"  {found[-1].title}: {time.perf_counter() - began:.1f} s", flush=True)
     content = {"report.html": page(networks, found), "report.json": claims.to_json(content_of(networks, found))}
     for name, text in content.items():
         files.publish_text(folder / name, text)

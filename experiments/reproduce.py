@@ -1,6 +1,7 @@
 """The paper's runs from nothing to results/: what is done stays, and what was stopped goes on."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -169,13 +170,13 @@ def _folders(plan: Plan, options: Options) -> list[Path]:
 
 
 def _is_of(summary: Path, runs: list[Path], attack_images: int) -> bool:
-    """Tells whether there is a summary of this version, of all these runs, and with as many images attacked."""
+    """Tells whether there is a summary of this version, of all these runs and with so many images attacked."""
     try:
         content = stored.read(summary)
     except (OSError, ValueError):
         return False
-    attacked = not attack_images or f"--attack-images={attack_images}" in content["command"].split()
-    return attacked and list(content["runs"]) == list(map(str, runs))
+    attacked = re.search(r"--attack-images=(\d+)", content["command"])
+    return int(attacked[1] if attacked else 0) >= attack_images and list(content["runs"]) == list(map(str, runs))
 
 
 def _command(name: str, *arguments: str | Path) -> None:

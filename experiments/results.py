@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments import cifar10, cli, digits, markdown, stored, summarize, tables, tradeoff, verdicts
+from experiments import alike, cifar10, cli, digits, markdown, stored, summarize, tables, tradeoff, verdicts
 from lsg_jax import files, plots
 from lsg_jax.analysis.comparison import Interval, interval_of
 from lsg_jax.config import Config
@@ -300,10 +300,12 @@ def _history(run: Path) -> list[dict[str, Any]]:
 
 
 def _claims_section(file: Path, report: dict[str, Any]) -> list[str]:
+    title = f"\n## {' against '.join(report['networks'])}\n"
     if not verdicts.has_control(report):
-        return []
+        differing = alike.told(alike.differences(list(report["trained"].values())))
+        return [title, f"No verdicts: they differ in more than the gate: {differing}."] if differing else []
     return [
-        f"\n## {' against '.join(report['networks'])}\n",
+        title,
         f"One seed, `python -m experiments.report` ([all of it](runs/{file.parent.name}/report.html)).\n",
         tables.claims_table(report),
     ]

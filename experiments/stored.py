@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-VERSIONS = {"report": 7, "tradeoff": 7, "ownership": 4}
+VERSIONS = {"report": 8, "tradeoff": 7, "ownership": 4}
 _PARTS = {
     "report": ("networks", "trained", "claims"),
     "tradeoff": ("command", "measured", "runs", "claims", "alone", "untold", "effects", "arms", "schemes", "curves"),

@@ -20,7 +20,6 @@ import tyro
 from matplotlib.figure import Figure
 
 from experiments import alike, attacks, claims, cli, convergence, report, stored, summarize, verdicts
-from experiments.alike import ARM
 from experiments.network import Network, open_networks
 from experiments.report import MEASURES, Measure, with_attacks
 from experiments.verdicts import Row
@@ -56,8 +55,7 @@ def measure(network: Network, measures: Sequence[Measure] = MEASURES) -> tuple[l
     """Returns the claims that a network can tell of, and what it says of each, all of it on the test set."""
     measured = report.content_of([network], [each([network]) for each in measures])
     rows = [row for row in verdicts.rows(measured) if row.claim != verdicts.PAIRED]
-    beside = [verdicts.beside(row.place, measured["claims"], network.name) for row in rows]
-    return rows, {row.claim: numbers[row.place[-1]] for row, numbers in zip(rows, beside, strict=True)}
+    return rows, {row.claim: verdicts.figure(row.place, measured, network.name) for row in rows}
 
 
 def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
@@ -79,7 +77,7 @@ def arms(networks: list[Network]) -> dict[str, dict[int, Network]]:
         zip(settings, networks, strict=True), key=lambda pair: (pair[0]["gate"] != "none", pair[0]["seed"])
     )
     for each, network in control_first:
-        unusual = [name for name in ARM[1:] if each["gate"] != "none" and each[name] != usual[name]]
+        unusual = [name for name in alike.ARM[1:] if each["gate"] != "none" and each[name] != usual[name]]
         arm = ", ".join([each["gate"], *(f"{name} {_text(each[name])}" for name in unusual)])
         if each["seed"] in found[arm]:
             raise ValueError(f"two of the runs have the same settings ({arm}) and seed {each['seed']}; leave one out")
@@ -101,7 +99,7 @@ def curves(arms: dict[str, dict[int, Network]]) -> list[list[str]]:
     proportional: dict[tuple[Any, ...], dict[float, str]] = defaultdict(dict)
     for arm, each in settings.items():
         trained_with = next(iter(arms[arm].values())).run.config.settings()
-        for name in ARM:
+        for name in alike.ARM:
             if isinstance(value := trained_with[name], float | int):
                 families[(name, *_but_for(each, name))][value] = arm
         if all(costs := [each[cost] for cost in _COSTS]):
@@ -116,7 +114,7 @@ def curves(arms: dict[str, dict[int, Network]]) -> list[list[str]]:
 
 def _but_for(settings: dict[str, Any], *names: str) -> tuple[Any, ...]:
     """Returns the arm's settings but for those of these names."""
-    return tuple(settings[name] for name in ARM if name not in names)
+    return tuple(settings[name] for name in alike.ARM if name not in names)
 
 
 def twins(arms: dict[str, dict[int, Network]]) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ from lsg_jax.run import Run
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _TORCH_SUFFIXES = (".th", ".pt", ".pth")
+SUFFIXES = (".safetensors", *_TORCH_SUFFIXES)
 _IMAGE_SHAPE = (32, 32, 3)
 _LEAVES = {
     "conv": {"weight": ("params", "kernel")},
@@ -195,8 +196,8 @@ def _tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check_suffix(path: Path) -> None:
-    if path.suffix not in (*_TORCH_SUFFIXES, ".safetensors"):
-        raise ValueError(f"a checkpoint's name must end in .safetensors, {', '.join(_TORCH_SUFFIXES)}, got {path}")
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"a checkpoint's name must end in {', '.join(SUFFIXES)}, got {path}")
 
 
 def _load_safetensors(path: Path) -> dict[str, np.ndarray]:

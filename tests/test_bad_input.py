@@ -185,7 +185,8 @@ COMMANDS = [
     ),
     ("experiments.report", "{tmp}/a_run --attack-images=few", "--attack-images must be a whole number, got 'few'"),
     ("experiments.report", "{tmp}/a_run --output={tmp}/file", "file is a file, not a folder"),
-    ("experiments.report", "{tmp}/a_run --attack-budget=long", "--attack-budget"),
+    ("experiments.report", "{tmp}/a_run --attack-budget=long", "error: invalid choice 'long' for argument"),
+    ("experiments.table1", "--run", "error: Missing value for argument '--run'"),
     (
         "experiments.attacks",
         "--run={tmp}/a_run --attack-images=0",

@@ -133,7 +133,7 @@ def test_the_page_begins_with_the_verdict_of_every_claim(runs):
     [
         ({"seed": 5}, "seed (0, 5)"),
         ({"epochs": 9}, "epochs (4, 9)"),
-        ({"init": Path("a.th")}, "init (None, a.th)"),
+        ({"init": Path("b/a.x")}, "init (None, a.x)"),
         ({"history": 3}, "epochs trained (4, 12)"),
         ({"period": 6, "scheme": "joint"}, None),
     ],
@@ -152,7 +152,7 @@ def test_a_network_that_was_trained_otherwise_is_no_control(runs, changed, said)
     page = report.page(networks, found)
     glance = page[page.index('id="glance"') : page.index('id="explorer"')]
     assert ("<table>" in glance) == (said is None)
-    assert said is None or f"These differ in more than the gate: {said}." in glance
+    assert said is None or f"<p>These differ in more than the gate: {said}." in glance
 
 
 def test_a_tightened_gate_may_start_from_another_network_but_its_control_from_one_too():
@@ -162,6 +162,18 @@ def test_a_tightened_gate_may_start_from_another_network_but_its_control_from_on
 
     assert differing("learned", "plain") == {}
     assert differing("learned", None) == {"init": "learned, None"}
+
+
+def test_a_start_is_told_by_its_name_and_of_an_imported_network_nothing(runs):
+    run = load_run(runs / "learned")
+
+    def starting(init):
+        return alike.settings(dataclasses.replace(run, config=dataclasses.replace(run.config, init=Path(init))))
+
+    assert not alike.differences([starting("/x/resnet20.th"), starting("results/runs/resnet20")])
+    assert alike.differences([starting("runs/learned-a=0.5"), starting("runs/learned-a=0.7")]).keys() == {"init"}
+    imported = alike.settings(dataclasses.replace(run, history=[], environment={}))
+    assert alike.differences([starting("x"), imported]) == {"epochs trained": "4, unknown"}
 
 
 def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(runs, tmp_path, monkeypatch):

@@ -40,6 +40,17 @@ def small_plan(monkeypatch):
     return trainings
 
 
+@pytest.mark.parametrize(("asked", "done"), [(0, True), (83, True), (84, True), (85, False)])
+def test_a_comparison_with_fewer_images_attacked_is_made_again(tmp_path, asked, done):
+    parts = ("measured", "claims", "alone", "untold", "effects", "arms", "schemes", "curves")
+    content = {part: {} for part in parts} | {"version": stored.VERSIONS["tradeoff"], "runs": {"runs/a": {}}}
+    file = tmp_path / "tradeoff-x.json"
+    file.write_text(json.dumps(content | {"command": "python -m experiments.tradeoff runs/a --attack-images=84"}))
+    assert reproduce._is_of(file, [Path("runs/a")], asked) == done
+    file.write_text(json.dumps(content | {"command": "python -m experiments.tradeoff runs/a"}))
+    assert reproduce._is_of(file, [Path("runs/a")], asked) == (asked == 0)
+
+
 def test_a_plan_goes_from_nothing_to_the_page_and_then_has_nothing_to_do(small_plan, tmp_path, monkeypatch, capfd):
     asked = []
     run = reproduce._command

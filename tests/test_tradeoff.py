@@ -264,6 +264,16 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path, names, said):
     assert not list(tmp_path.iterdir())
 
 
+def test_other_images_are_refused(runs):
+    ours, control = (open_networks(runs / name, None, None)[0] for name in ("lsg0", "plain0"))
+    test = control.dataset.test
+    flipped = control.dataset._replace(test=test._replace(images=test.images[:, ::-1]))
+    other = dataclasses.replace(control, load=lambda: flipped)
+    tradeoff._check_images((Path("a"), Path("b")), [ours, control])
+    with pytest.raises(ValueError, match="b and a were measured on different images; compare them apart"):
+        tradeoff._check_images((Path("a"), Path("b")), [ours, other])
+
+
 def test_another_budget_is_no_control(runs):
     networks = [open_networks(runs / name, None, None)[0] for name in ("lsg0", "plain0")]
     config = networks[0].run.config
