@@ -170,7 +170,7 @@ def _glance(report: dict[str, Any]) -> str:
             f'<div class="scroll">{_table(ordered[0], ordered[1:])}</div>'
         )
     else:
-        differing = alike.told(alike.differences(list(report["trained"].values())))
+        differing = alike.told(verdicts.unlike(report))
         unlike = f"These differ in more than the gate: {differing}. " if differing else ""
         content = f"<p>{html.escape(unlike)}{_NO_CONTROL}</p>"
     return f'<section id="glance"><h2>At a glance</h2>{content}</section>'

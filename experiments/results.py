@@ -302,7 +302,7 @@ def _history(run: Path) -> list[dict[str, Any]]:
 def _claims_section(file: Path, report: dict[str, Any]) -> list[str]:
     title = f"\n## {' against '.join(report['networks'])}\n"
     if not verdicts.has_control(report):
-        differing = alike.told(alike.differences(list(report["trained"].values())))
+        differing = alike.told(verdicts.unlike(report))
         return [title, f"No verdicts: they differ in more than the gate: {differing}."] if differing else []
     return [
         title,

@@ -287,11 +287,12 @@ def read(file: Path) -> dict[str, Any]:
     """Returns a report. Raises ValueError where it lacks what one of its claims is judged by."""
     report = stored.read(file)
     try:
+        controlled = has_control(report)
         for row in rows(report):
             for network in report["networks"]:
                 for place in filter(None, (row.place, row.counted)):
                     figure(place, report, network)
-            if has_control(report):
+            if controlled:
                 verdict(row, report)
     except KeyError as missing:
         raise ValueError(f"{file} has no {missing}; make it again with experiments.report") from None
@@ -300,8 +301,13 @@ def read(file: Path) -> dict[str, Any]:
 
 def has_control(report: dict[str, Any]) -> bool:
     """Tells whether a report is of a network with a gate against one without that was trained alike."""
-    trained = [report["trained"][name] for name in report["networks"]]
-    return [each["gate"] == "none" for each in trained] == [False, True] and not alike.differences(trained)
+    plain = [report["trained"][name]["gate"] == "none" for name in report["networks"]]
+    return plain == [False, True] and not unlike(report)
+
+
+def unlike(report: dict[str, Any]) -> dict[str, str]:
+    """Returns the settings beside those of the gate in which the networks of a report differ, with their values."""
+    return alike.differences([report["trained"][name] for name in report["networks"]])
 
 
 def figure(place: tuple[str, ...], report: dict[str, Any], network: str) -> Any:
